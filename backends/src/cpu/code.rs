@@ -1,0 +1,294 @@
+//! Compiled kernels: from a list of them to callable code, owned by whoever shares the unit.
+//!
+//! Kernels are compiled on several threads and installed together. A [`CodeUnit`] owns its executable memory and gives it back when
+//! its last owner drops it; Cranelift's module alone would leak it.
+//! This is the one file of the code generator with `unsafe`: it calls code and frees it.
+#![expect(unsafe_code, reason = "calling and freeing compiled code")]
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Module, default_libcall_names};
+use lehr_ir::kernel::Kernel;
+
+use super::emit::{self, EmitError, KernelContext, Machine, signature};
+use super::isa::{self, TargetFacts};
+
+/// Makes code. One serves a whole process; it is shared by reference.
+pub struct Compiler {
+    isa: Arc<dyn TargetIsa>,
+    machine: Machine,
+    options: Options,
+    fail_install: AtomicBool,
+}
+
+/// How a [`Compiler`] works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Vector code where the machine has vectors.
+    pub vectors: bool,
+    /// All that the host's processor has, not only what its architecture guarantees.
+    pub native: bool,
+    /// The most threads that one compilation uses, at least 1.
+    pub threads: usize,
+    /// Keep the texts of [`Report`].
+    pub texts: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { vectors: true, native: true, threads: std::thread::available_parallelism().map_or(1, usize::from), texts: false }
+    }
+}
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// Cranelift does not support the host.
+    #[error("this machine is not supported: {0}")]
+    Host(String),
+    /// A kernel has no code.
+    #[error("kernel @{kernel}: {error}")]
+    Kernel {
+        /// The kernel's name.
+        kernel: String,
+        /// Why.
+        error: EmitError,
+    },
+    /// The code could not be made executable.
+    #[error("compiled code could not be installed: {0}")]
+    Install(String),
+}
+
+/// What compiling a kernel took and gave.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The kernel's name.
+    pub name: String,
+    /// Cranelift's IR as emitted; empty unless [`Options::texts`].
+    pub clif: String,
+    /// The same after Cranelift's optimisations; empty unless [`Options::texts`].
+    pub optimized: String,
+    /// The machine code as text; empty unless [`Options::texts`].
+    pub disassembly: String,
+    /// Bytes of machine code with its constants.
+    pub code_bytes: usize,
+    /// Bytes of scratch that a launch hands over; see [`emit::scratch_bytes`].
+    pub scratch_bytes: usize,
+    /// Time of emission and compilation on its thread.
+    pub time: Duration,
+}
+
+impl Compiler {
+    /// A compiler for the host.
+    ///
+    /// # Errors
+    /// [`CompileError::Host`] where Cranelift does not support it.
+    pub fn new(options: Options) -> Result<Self, CompileError> {
+        let isa = isa::host(options.native)?;
+        let machine = isa::machine(isa.as_ref());
+        Ok(Self { isa, machine, options, fail_install: AtomicBool::new(false) })
+    }
+
+    /// What passes may know of the machine, as this compiler uses it.
+    pub fn target(&self) -> TargetFacts {
+        let vectors = self.machine.vectors && self.options.vectors;
+        TargetFacts { vector_bytes: if vectors { 16 } else { 0 }, fma: self.machine.fma }
+    }
+
+    /// Compiles verified kernels into one unit. The caller removes duplicates, by [`Kernel::canonical_text`].
+    ///
+    /// # Errors
+    /// [`CompileError`]: the first kernel in order that has no code, or why the code could not be installed.
+    pub fn compile(&self, kernels: &[&Kernel]) -> Result<Arc<CodeUnit>, CompileError> {
+        let compiled = self.compile_all(kernels).into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.install(compiled).map(Arc::new)
+    }
+
+    /// Makes the next installations fail, for tests of what callers do then.
+    #[doc(hidden)]
+    pub fn fail_installation(&self, fail: bool) {
+        self.fail_install.store(fail, Ordering::Relaxed);
+    }
+
+    fn compile_all(&self, kernels: &[&Kernel]) -> Vec<Result<Compiled, CompileError>> {
+        let threads = self.options.threads.min(kernels.len());
+        if threads <= 1 {
+            let mut worker = Worker::default();
+            return kernels.iter().map(|k| self.compile_one(k, &mut worker)).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut worker = Worker::default();
+            let mut done = Vec::new();
+            while let Some((i, kernel)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?))) {
+                done.push((i, self.compile_one(kernel, &mut worker)));
+            }
+            done
+        };
+        let mut all = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = work();
+            for other in others {
+                match other.join() {
+                    Ok(done) => all.extend(done),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        });
+        all.sort_by_key(|(i, _)| *i);
+        all.into_iter().map(|(_, r)| r).collect()
+    }
+
+    fn compile_one(&self, kernel: &Kernel, worker: &mut Worker) -> Result<Compiled, CompileError> {
+        let start = Instant::now();
+        let fail = |error| CompileError::Kernel { kernel: kernel.name.clone(), error };
+        let config = self.isa.frontend_config();
+        worker.context.clear();
+        worker.context.func =
+            emit::emit(kernel, self.machine, self.options.vectors, config, &mut worker.builder).map_err(fail)?;
+        worker.context.set_disasm(self.options.texts);
+        let clif = if self.options.texts { worker.context.func.display().to_string() } else { String::new() };
+        let code = worker
+            .context
+            .compile(self.isa.as_ref(), &mut ControlPlane::default())
+            .map_err(|e| fail(EmitError::Cranelift(format!("{:?}", e.inner))))?;
+        // All that code refers to comes through its context, so that its bytes mean the same anywhere.
+        if !code.buffer.relocs().is_empty() {
+            return Err(fail(EmitError::Cranelift("the code refers to a symbol".to_owned())));
+        }
+        let bytes = code.code_buffer().to_vec();
+        let (vcode, alignment) = (code.vcode.clone(), code.buffer.alignment);
+        let optimized = if self.options.texts { worker.context.func.display().to_string() } else { String::new() };
+        let report = Report {
+            name: kernel.name.clone(),
+            clif,
+            optimized,
+            disassembly: vcode.unwrap_or_default(),
+            code_bytes: bytes.len(),
+            scratch_bytes: emit::scratch_bytes(kernel),
+            time: start.elapsed(),
+        };
+        Ok(Compiled { alignment: u64::from(alignment), bytes, report })
+    }
+
+    fn install(&self, compiled: Vec<Compiled>) -> Result<CodeUnit, CompileError> {
+        if self.fail_install.load(Ordering::Relaxed) {
+            return Err(CompileError::Install("a test asked for it".to_owned()));
+        }
+        let fail = |e: cranelift_module::ModuleError| CompileError::Install(e.to_string());
+        let mut unit = CodeUnit {
+            module: Mutex::new(Some(JITModule::new(JITBuilder::with_isa(Arc::clone(&self.isa), default_libcall_names())))),
+            entries: Vec::new(),
+            reports: Vec::new(),
+        };
+        let signature = signature(self.isa.default_call_conv());
+        let mut guard = unit.module.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = guard.as_mut() {
+            let mut ids = Vec::new();
+            for c in &compiled {
+                let id = module.declare_anonymous_function(&signature).map_err(fail)?;
+                module.define_function_bytes(id, c.alignment, &c.bytes, &[]).map_err(fail)?;
+                ids.push(id);
+            }
+            module.finalize_definitions().map_err(fail)?;
+            for id in ids {
+                let address = module.get_finalized_function(id);
+                // SAFETY: the address is the start of a function that was emitted with this signature, and it stays valid as long as
+                // the module is not freed, which is when the unit drops.
+                unit.entries.push(unsafe { std::mem::transmute::<*const u8, RawKernel>(address) });
+            }
+        }
+        drop(guard);
+        unit.reports = compiled.into_iter().map(|c| c.report).collect();
+        Ok(unit)
+    }
+}
+
+/// The type of a kernel's machine code.
+pub type RawKernel = unsafe extern "C" fn(*const KernelContext, i64, i64);
+
+/// Installed code of several kernels, freed with its last owner.
+pub struct CodeUnit {
+    // `None` only while it is being dropped.
+    module: Mutex<Option<JITModule>>,
+    entries: Vec<RawKernel>,
+    reports: Vec<Report>,
+}
+
+impl CodeUnit {
+    /// The code of kernel `i` in the order they were given; `None` beyond.
+    pub fn entry(&self, i: usize) -> Option<KernelFn<'_>> {
+        self.entries.get(i).map(|code| KernelFn { code: *code, unit: PhantomData })
+    }
+
+    /// One report a kernel, in order.
+    pub fn reports(&self) -> &[Report] {
+        &self.reports
+    }
+}
+
+impl std::fmt::Debug for CodeUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodeUnit").field("reports", &self.reports).finish_non_exhaustive()
+    }
+}
+
+impl Drop for CodeUnit {
+    fn drop(&mut self) {
+        let module = self.module.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(module) = module {
+            // SAFETY: every `KernelFn` borrows the unit, so none exists any more and none of its code is running.
+            unsafe { module.free_memory() };
+        }
+    }
+}
+
+/// The code of one kernel, which cannot outlive its unit.
+#[derive(Clone, Copy)]
+pub struct KernelFn<'u> {
+    code: RawKernel,
+    unit: PhantomData<&'u CodeUnit>,
+}
+
+impl KernelFn<'_> {
+    /// Runs iterations `lo..hi` of the outermost loop.
+    ///
+    /// # Safety
+    /// - `context` has a pointer for each buffer and a value for each size of the kernel that this code was made from.
+    /// - Each buffer is valid for its length at these sizes, for writes too if the kernel stores to it, and holds bools as 0 or 1.
+    /// - Buffers that the kernel stores to overlap no other buffer, and no other thread touches the elements that these iterations do.
+    /// - Scratch has the bytes of [`Report::scratch_bytes`] at alignment [`emit::SCRATCH_ALIGN`], and is this call's alone.
+    /// - `lo..hi` lies within the outermost loop's range, and no index that the iterations take leaves its buffer.
+    pub unsafe fn call(&self, context: &KernelContext, lo: i64, hi: i64) {
+        // SAFETY: the caller promises what the code relies on; the unit is alive, so the code is.
+        unsafe { (self.code)(context, lo, hi) }
+    }
+}
+
+/// What a thread reuses from kernel to kernel.
+struct Worker {
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
+}
+
+struct Compiled {
+    alignment: u64,
+    bytes: Vec<u8>,
+    report: Report,
+}

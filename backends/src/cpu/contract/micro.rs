@@ -1,0 +1,438 @@
+//! The kernels of a contraction, written once over a [`Vector`] type, and the table through which the driver calls them.
+//!
+//! Each instruction set supplies vector types and thin wrappers that enable its target features.
+//! The generic bodies are always inlined into those wrappers, so that they are compiled with the features of the wrapper.
+//!
+//! Within one call every element of C is one chain of multiply-adds in the order of the K index
+//! (or, in [`dot`], one chain a lane and a fixed tree over the lanes).
+//! So its bits do not depend on the size of the tile around it.
+
+// Indices run over registers here: the loops must unroll, and several arrays share an index.
+#![allow(clippy::needless_range_loop)]
+
+use super::Element;
+
+/// The vectors of a full tile, side by side: a tile is this many vectors wide at most.
+pub(super) const TILE_VECTORS: usize = 2;
+/// Steps of K from which [`tile`] prefetches C: a shorter loop is over before C could arrive.
+const C_PREFETCH_DEPTH: usize = 64;
+/// The most rows of C that [`dot`] and [`rows`] take.
+pub(super) const SKINNY_ROWS: usize = 4;
+
+/// One call of a [`tile`] or [`rows`] kernel: C (rows x `cols`) = or += A (rows x `depth`) * B (`depth` x `cols`).
+///
+/// Strides are in elements. B and C are contiguous along a row.
+pub(super) struct Tile<T> {
+    pub(super) depth: usize,
+    pub(super) a: *const T,
+    pub(super) a_row: isize,
+    pub(super) a_depth: isize,
+    pub(super) b: *const T,
+    pub(super) b_depth: isize,
+    /// Distance from a line of B to the one that the next call reads, for [`tile`] to prefetch; it need not exist.
+    pub(super) b_next: isize,
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    /// Columns of C; the number of rows belongs to the kernel.
+    pub(super) cols: usize,
+    /// Add to C, or overwrite it.
+    pub(super) add: bool,
+}
+
+/// One call of a [`dot`] kernel: A is contiguous along its rows and B along its columns; C has any strides.
+pub(super) struct Dot<T> {
+    pub(super) depth: usize,
+    pub(super) a: *const T,
+    pub(super) a_row: isize,
+    pub(super) b: *const T,
+    pub(super) b_col: isize,
+    pub(super) c: *mut T,
+    pub(super) c_row: isize,
+    pub(super) c_col: isize,
+    /// Columns of C, from 1 to the number of columns of the kernel.
+    pub(super) cols: usize,
+    pub(super) add: bool,
+}
+
+/// One panel to pack: `depth` groups of `width` elements, which lie `padded` elements apart.
+///
+/// `padded` is a multiple of the vector's lanes.
+/// What lies between the groups is unspecified: the kernels do not read it.
+pub(super) struct Panel<T> {
+    pub(super) src: *const T,
+    /// Stride of `src` within a group.
+    pub(super) minor: isize,
+    /// Stride of `src` from group to group.
+    pub(super) major: isize,
+    pub(super) width: usize,
+    pub(super) depth: usize,
+    pub(super) dst: *mut T,
+    pub(super) padded: usize,
+}
+
+pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
+pub(super) type DotFn<T> = unsafe fn(&Dot<T>);
+pub(super) type PackFn<T> = unsafe fn(&Panel<T>);
+
+/// The kernels of one instruction set for one element type.
+///
+/// # Safety of the functions
+/// The processor has the instruction set, and every element that the description names is valid to read (A, B, `src`)
+/// or to write (C, `dst`) and not aliased by another thread.
+pub struct Kernels<T: 'static> {
+    /// Elements in a vector.
+    pub(super) lanes: usize,
+    /// By rows - 1 and vectors - 1, for A with `a_row == 1`.
+    pub(super) tile_unit: &'static [[TileFn<T>; TILE_VECTORS]],
+    /// By rows - 1 and vectors - 1, for any A.
+    pub(super) tile_strided: &'static [[TileFn<T>; TILE_VECTORS]],
+    /// By rows - 1.
+    pub(super) rows: [TileFn<T>; SKINNY_ROWS],
+    /// By rows - 1.
+    pub(super) dot: [DotFn<T>; SKINNY_ROWS],
+    /// Columns of each of the `dot` kernels.
+    pub(super) dot_cols: [usize; SKINNY_ROWS],
+    pub(super) pack: PackFn<T>,
+}
+
+impl<T: Element> Kernels<T> {
+    /// The most rows of a tile.
+    pub(super) fn max_rows(&self) -> usize {
+        self.tile_unit.len()
+    }
+
+    /// The columns of a full tile, which is also the width of a packed panel of B.
+    pub(super) fn max_cols(&self) -> usize {
+        self.lanes * TILE_VECTORS
+    }
+
+    /// The padded width of a packed panel of A.
+    pub(super) fn a_width(&self) -> usize {
+        self.max_rows().next_multiple_of(self.lanes)
+    }
+}
+
+/// A vector of one instruction set.
+///
+/// # Safety of the functions
+/// The processor has the instruction set; pointers are valid for the elements that the mask names, or for all lanes.
+pub(super) trait Vector: Copy {
+    type T: Element;
+    /// Selects the first lanes of a vector.
+    type Mask: Copy;
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(value: Self::T) -> Self;
+    unsafe fn load(src: *const Self::T) -> Self;
+    unsafe fn store(self, dst: *mut Self::T);
+    /// The first `lanes` lanes, 0 to `LANES`.
+    unsafe fn mask(lanes: usize) -> Self::Mask;
+    /// Lanes outside of the mask are zero and are not read.
+    unsafe fn load_masked(src: *const Self::T, mask: Self::Mask) -> Self;
+    unsafe fn store_masked(self, dst: *mut Self::T, mask: Self::Mask);
+    /// A hint that this address is read soon; it need not be valid.
+    unsafe fn prefetch(src: *const Self::T);
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self + a * b`.
+    unsafe fn fma(self, a: Self, b: Self) -> Self;
+    /// The sum of the lanes in a fixed order.
+    unsafe fn sum(self) -> Self::T;
+    /// Transposes a block: row `i < rows` at `src + i * stride` has `cols` elements, rows from `rows` on are unspecified,
+    /// and column `j < cols` goes to `dst + j * padded` as one whole vector. Both counts are at most `LANES`.
+    unsafe fn transpose(
+        src: *const Self::T,
+        stride: isize,
+        rows: usize,
+        cols: usize,
+        dst: *mut Self::T,
+        padded: usize,
+    );
+}
+
+/// Fills a `Kernels` table from the functions `tile`, `rows`, `dot` and `pack` of the calling module.
+macro_rules! kernels {
+    ($vector:ty, $($rows:literal)*) => {
+        $crate::cpu::contract::micro::Kernels {
+            lanes: <$vector as $crate::cpu::contract::micro::Vector>::LANES,
+            tile_unit: &[$([tile::<$vector, $rows, 1, true>, tile::<$vector, $rows, 2, true>]),*],
+            tile_strided: &[$([tile::<$vector, $rows, 1, false>, tile::<$vector, $rows, 2, false>]),*],
+            rows: [rows::<$vector, 1, 8>, rows::<$vector, 2, 4>, rows::<$vector, 3, 4>, rows::<$vector, 4, 4>],
+            dot: [dot::<$vector, 1, 8>, dot::<$vector, 2, 4>, dot::<$vector, 3, 4>, dot::<$vector, 4, 4>],
+            dot_cols: [8, 4, 4, 4],
+            pack: pack::<$vector>,
+        }
+    };
+}
+pub(super) use kernels;
+
+/// A tile of `R` rows and up to `N` vectors, kept in registers over the whole depth.
+///
+/// With `UNIT`, A's row stride is 1 (a packed panel, or a column-major A).
+///
+/// # Safety
+/// See [`Kernels`]; `t.cols` is above `(N - 1) * LANES` and at most `N * LANES`.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(
+    t: &Tile<V::T>,
+) {
+    let last = (N - 1) * V::LANES;
+    let full = t.cols == N * V::LANES;
+    // SAFETY: the caller vouches for the processor and for A (R x depth), B (depth x cols) and C (R x cols).
+    // Accesses of whole vectors lie below `last`, or are made where `full` holds.
+    unsafe {
+        let mask = V::mask(t.cols - last);
+        if t.depth >= C_PREFETCH_DEPTH {
+            for r in 0..R {
+                for v in 0..N {
+                    let row = t.c.wrapping_offset(r as isize * t.c_row);
+                    V::prefetch(row.wrapping_add(v * V::LANES));
+                }
+            }
+        }
+        let mut acc = [[V::zero(); N]; R];
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.depth {
+            let mut line = [V::zero(); N];
+            for v in 0..N - 1 {
+                line[v] = V::load(b.add(v * V::LANES));
+            }
+            line[N - 1] = V::load_masked(b.add(last), mask);
+            for v in 0..N {
+                V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
+            }
+            for r in 0..R {
+                let row = if UNIT {
+                    r as isize
+                } else {
+                    r as isize * t.a_row
+                };
+                let x = V::splat(*a.offset(row));
+                for v in 0..N {
+                    acc[r][v] = acc[r][v].fma(x, line[v]);
+                }
+            }
+            a = a.wrapping_offset(t.a_depth);
+            b = b.wrapping_offset(t.b_depth);
+        }
+        for r in 0..R {
+            let c = t.c.offset(r as isize * t.c_row);
+            for v in 0..N {
+                let at = c.add(v * V::LANES);
+                if v < N - 1 || full {
+                    let sum = if t.add {
+                        V::load(at).add(acc[r][v])
+                    } else {
+                        acc[r][v]
+                    };
+                    sum.store(at);
+                } else {
+                    let sum = if t.add {
+                        V::load_masked(at, mask).add(acc[r][v])
+                    } else {
+                        acc[r][v]
+                    };
+                    sum.store_masked(at, mask);
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows of any width, `D` steps of the depth at a time: reads B row by row, as it lies in memory.
+///
+/// C is read and written once for every `D` steps, so this is for an A of few rows and a B too large for the cache.
+///
+/// # Safety
+/// See [`Kernels`]; `t.depth` is above 0.
+#[inline(always)]
+pub(super) unsafe fn rows<V: Vector, const R: usize, const D: usize>(t: &Tile<V::T>) {
+    let mut done = 0;
+    while done < t.depth {
+        let add = t.add || done > 0;
+        // SAFETY: the steps from `done` on are part of the caller's A, B and C.
+        unsafe {
+            if t.depth - done >= D {
+                rows_step::<V, R, D>(t, done, add);
+                done += D;
+            } else {
+                rows_step::<V, R, 1>(t, done, add);
+                done += 1;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// See [`rows`]; `done + D <= t.depth`.
+#[inline(always)]
+unsafe fn rows_step<V: Vector, const R: usize, const D: usize>(
+    t: &Tile<V::T>,
+    done: usize,
+    add: bool,
+) {
+    // SAFETY: every access is to a step below `depth`, a row below `R` and a column below `cols`.
+    unsafe {
+        let a = t.a.offset(done as isize * t.a_depth);
+        let b = t.b.offset(done as isize * t.b_depth);
+        let mut x = [[V::zero(); D]; R];
+        for r in 0..R {
+            for d in 0..D {
+                x[r][d] = V::splat(*a.offset(r as isize * t.a_row + d as isize * t.a_depth));
+            }
+        }
+        let mut col = 0;
+        while col + V::LANES <= t.cols {
+            let mut line = [V::zero(); D];
+            for d in 0..D {
+                line[d] = V::load(b.offset(d as isize * t.b_depth).add(col));
+            }
+            for r in 0..R {
+                let c = t.c.offset(r as isize * t.c_row).add(col);
+                let mut sum = if add { V::load(c) } else { V::zero() };
+                for d in 0..D {
+                    sum = sum.fma(x[r][d], line[d]);
+                }
+                sum.store(c);
+            }
+            col += V::LANES;
+        }
+        if col < t.cols {
+            let mask = V::mask(t.cols - col);
+            for r in 0..R {
+                let c = t.c.offset(r as isize * t.c_row).add(col);
+                let mut sum = if add {
+                    V::load_masked(c, mask)
+                } else {
+                    V::zero()
+                };
+                for d in 0..D {
+                    let line = V::load_masked(b.offset(d as isize * t.b_depth).add(col), mask);
+                    sum = sum.fma(x[r][d], line);
+                }
+                sum.store_masked(c, mask);
+            }
+        }
+    }
+}
+
+/// `R` rows times up to `N` columns as inner products along a contiguous K.
+///
+/// # Safety
+/// See [`Kernels`]; `1 <= t.cols <= N`.
+#[inline(always)]
+pub(super) unsafe fn dot<V: Vector, const R: usize, const N: usize>(t: &Dot<V::T>) {
+    // SAFETY: the caller vouches for A (R x depth), B (depth x cols) and C (R x cols).
+    // Columns beyond `cols` are taken from the last one.
+    unsafe {
+        let mut column = [t.b; N];
+        for n in 0..N {
+            column[n] = t.b.offset(n.min(t.cols - 1) as isize * t.b_col);
+        }
+        let mut acc = [[V::zero(); N]; R];
+        let mut k = 0;
+        while k + V::LANES <= t.depth {
+            let mut x = [V::zero(); R];
+            for r in 0..R {
+                x[r] = V::load(t.a.offset(r as isize * t.a_row).add(k));
+            }
+            for n in 0..N {
+                let y = V::load(column[n].add(k));
+                for r in 0..R {
+                    acc[r][n] = acc[r][n].fma(x[r], y);
+                }
+            }
+            k += V::LANES;
+        }
+        if k < t.depth {
+            let mask = V::mask(t.depth - k);
+            for n in 0..N {
+                let y = V::load_masked(column[n].add(k), mask);
+                for r in 0..R {
+                    let x = V::load_masked(t.a.offset(r as isize * t.a_row).add(k), mask);
+                    acc[r][n] = acc[r][n].fma(x, y);
+                }
+            }
+        }
+        for r in 0..R {
+            for n in 0..N {
+                if n < t.cols {
+                    let c = t.c.offset(r as isize * t.c_row + n as isize * t.c_col);
+                    let sum = acc[r][n].sum();
+                    *c = if t.add { *c + sum } else { sum };
+                }
+            }
+        }
+    }
+}
+
+/// Packs a panel: copies rows where `src` is contiguous along a group, transposes blocks where it is along the depth.
+///
+/// # Safety
+/// See [`Kernels`]; `1 <= width <= padded` and `padded` is a multiple of `LANES`.
+#[inline(always)]
+pub(super) unsafe fn pack<V: Vector>(p: &Panel<V::T>) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if p.minor == 1 && p.width <= V::LANES {
+            pack_rows::<V, 1>(p);
+        } else if p.minor == 1 {
+            pack_rows::<V, TILE_VECTORS>(p);
+        } else if p.major == 1 {
+            pack_columns::<V>(p);
+        } else {
+            for k in 0..p.depth {
+                for i in 0..p.width {
+                    *p.dst.add(k * p.padded + i) =
+                        *p.src.offset(k as isize * p.major + i as isize * p.minor);
+                }
+            }
+        }
+    }
+}
+
+/// Copies groups of at most `N` vectors.
+///
+/// # Safety
+/// See [`pack`]; `(N - 1) * LANES < width <= N * LANES`.
+#[inline(always)]
+unsafe fn pack_rows<V: Vector, const N: usize>(p: &Panel<V::T>) {
+    let last = (N - 1) * V::LANES;
+    // SAFETY: reads are of a group below `depth` and an element below `width`, writes below `depth * padded`.
+    unsafe {
+        let mask = V::mask(p.width - last);
+        for k in 0..p.depth {
+            let (src, dst) = (p.src.offset(k as isize * p.major), p.dst.add(k * p.padded));
+            for v in 0..N - 1 {
+                V::load(src.add(v * V::LANES)).store(dst.add(v * V::LANES));
+            }
+            V::load_masked(src.add(last), mask).store(dst.add(last));
+        }
+    }
+}
+
+/// Transposes block by block, along the depth first: so there are no more than `LANES` streams to read at a time.
+///
+/// # Safety
+/// See [`pack`]; `major == 1`.
+#[inline(always)]
+unsafe fn pack_columns<V: Vector>(p: &Panel<V::T>) {
+    for at in (0..p.width).step_by(V::LANES) {
+        let rows = V::LANES.min(p.width - at);
+        for k in (0..p.depth).step_by(V::LANES) {
+            let cols = V::LANES.min(p.depth - k);
+            // SAFETY: the block lies in `src`, and its columns in `dst`.
+            unsafe {
+                let src = p.src.offset(at as isize * p.minor).add(k);
+                V::transpose(
+                    src,
+                    p.minor,
+                    rows,
+                    cols,
+                    p.dst.add(k * p.padded + at),
+                    p.padded,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The tiled way: register tiles over operands that are packed where that pays.
+//!
+//! The product is cut into super-blocks, whose packed operands fit a fixed part of the workspace.
+//! A super-block is one fork-join: its first tasks pack panels, each of the others computes a rectangle of tiles.
+//! A rectangle waits until all panels are packed; threads claim tasks in ascending order, so the wait is short.
+//!
+//! Within a rectangle the K blocks are the outer loop, then a strip of rows whose panel of A stays in the L1 cache
+//! while the panels of B stream from L2: the order of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication", ACM TOMS 34(3), 2008, with rows and columns exchanged as a row-major C wants it.
+//! So the epilogue follows strip by strip.
+//!
+//! Panels of A have balanced heights: 128 rows in panels of at most 14 are ten of 12 or 13, not nine of 14 and one of 2.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Element;
+use super::driver::{Crew, Job};
+use super::micro::{Kernels, Tile};
+use super::pack::{PANELS_AT_ONCE, pack_a, pack_b};
+
+pub(crate) static TUNE: [std::sync::atomic::AtomicUsize; 6] = [const { std::sync::atomic::AtomicUsize::new(0) }; 6];
+fn t(i: usize) -> usize { TUNE[i].load(Ordering::Relaxed) }
+/// The longest block of K in bytes: the rows of A in a tile take up to half of the L1 cache.
+const K_BLOCK_BYTES: usize = 1536;
+
+/// The most elements of A, and of B, that a super-block packs.
+const PACKED_ELEMENTS: usize = 2 << 20;
+
+/// The most columns of a super-block.
+const SUPER_COLS: usize = 4096;
+
+/// Rows of C up to which a row-major B is read in place, and columns up to which A is if one of its strides is 1.
+///
+/// Packing costs about 8 multiply-adds for each element of the operand; a few rows or columns do not repay it.
+const B_IN_PLACE_ROWS: usize = 512;
+const A_IN_PLACE_COLS: usize = 1024;
+
+/// The same for an A whose rows crowd few sets of the L1 cache, and for one with neither stride 1.
+const A_CROWDED_COLS: usize = 64;
+
+/// Row strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
+const SET_BYTES: usize = 4096;
+
+/// The largest rectangle, in panels: its block of B fits half of a typical L2 cache.
+const RECTANGLE_ROWS: usize = 10;
+const RECTANGLE_COLS: usize = 8;
+
+/// Rectangles that a thread should get, as long as each has so many multiply-adds.
+const RECTANGLES_PER_THREAD: usize = 16;
+const RECTANGLE_MACS: usize = 500_000;
+
+/// Elements of the largest tile of any instruction set.
+const LARGEST_TILE: usize = 14 * 32;
+
+/// How a product is cut. Rows and columns are counted in panels.
+pub(super) struct Plan {
+    row_panels: usize,
+    /// Rows of a panel of A, and the number of panels that have one more.
+    low_rows: usize,
+    higher_panels: usize,
+    col_panels: usize,
+    pack_a: bool,
+    pack_b: bool,
+    k_block: usize,
+    super_depth: usize,
+    super_rows: usize,
+    super_cols: usize,
+    rect_rows: usize,
+    rect_cols: usize,
+}
+
+impl Plan {
+    /// `threads` decides the size of the rectangles only, which has no influence on the result.
+    pub(super) fn new<T: Element>(kernels: &Kernels<T>, job: &Job<T>, threads: usize) -> Plan {
+        let row_panels = job.m.div_ceil(kernels.max_rows());
+        let col_panels = job.n.div_ceil(kernels.max_cols());
+        let (rect_rows, rect_cols) = rectangle(kernels, job, (row_panels, col_panels), threads);
+        let mut plan = Plan {
+            row_panels,
+            low_rows: job.m / row_panels,
+            higher_panels: job.m % row_panels,
+            col_panels,
+            pack_a: job.n > a_in_place_cols(job),
+            pack_b: !job.packed && job.m > b_in_place_rows(job),
+            k_block: k_block::<T>(job.k),
+            super_depth: job.k,
+            super_rows: row_panels,
+            super_cols: col_panels,
+            rect_rows,
+            rect_cols,
+        };
+        // As many whole blocks of K as fit for the columns of a super-block, and then as many rows.
+        let blocks =
+            |width: usize| (t(1) / (width * plan.k_block)).max(1) * plan.k_block;
+        if plan.pack_b {
+            plan.super_cols = col_panels.min((SUPER_COLS / kernels.max_cols()).max(1));
+            plan.super_depth = job.k.min(blocks(plan.super_cols * kernels.max_cols()));
+        } else if plan.pack_a {
+            plan.super_depth = job.k.min(blocks(kernels.a_width()));
+        }
+        if plan.pack_a {
+            let fit = t(1) / (plan.super_depth * kernels.a_width());
+            plan.super_rows = row_panels.min(fit.max(1));
+        }
+        plan
+    }
+
+    /// Elements of packed A and of packed B.
+    fn packed<T: Element>(&self, kernels: &Kernels<T>) -> (usize, usize) {
+        let a = if self.pack_a {
+            self.super_rows * kernels.a_width() * self.super_depth
+        } else {
+            0
+        };
+        let b = if self.pack_b {
+            self.super_cols * kernels.max_cols() * self.super_depth
+        } else {
+            0
+        };
+        (a, b)
+    }
+
+    /// Elements of workspace that [`run`] needs.
+    pub(super) fn elements<T: Element>(&self, kernels: &Kernels<T>) -> usize {
+        let (a, b) = self.packed(kernels);
+        a.next_multiple_of(64) + b
+    }
+
+    /// The rows of panel `panel`: the first panels are one row higher where the rows do not divide evenly.
+    fn rows(&self, panel: usize) -> Range<usize> {
+        let start = |panel: usize| panel * self.low_rows + panel.min(self.higher_panels);
+        start(panel)..start(panel + 1)
+    }
+}
+
+/// The most columns for which A is read where it lies.
+fn a_in_place_cols<T>(job: &Job<T>) -> usize {
+    match (job.a.row_stride, job.a.col_stride) {
+        (1, _) => A_IN_PLACE_COLS,
+        (rows, 1) if !(rows.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES) => {
+            A_IN_PLACE_COLS
+        }
+        _ => t(5),
+    }
+}
+
+/// The most rows for which B is read where it lies; the kernels need contiguous rows.
+fn b_in_place_rows<T>(job: &Job<T>) -> usize {
+    if job.b.col_stride == 1 {
+        t(4)
+    } else {
+        0
+    }
+}
+
+/// The length of a block of K: a function of k alone, and as even as can be.
+fn k_block<T>(k: usize) -> usize {
+    let most = t(0) / size_of::<T>();
+    if k <= most {
+        k
+    } else {
+        k.div_ceil(k.div_ceil(most))
+    }
+}
+
+/// Rows and columns of a rectangle, in panels: smaller than the largest where that gives every thread its share.
+fn rectangle<T: Element>(
+    kernels: &Kernels<T>,
+    job: &Job<T>,
+    panels: (usize, usize),
+    threads: usize,
+) -> (usize, usize) {
+    let (mut rows, mut cols) = (panels.0.min(t(2)), panels.1.min(t(3)));
+    if threads == 1 {
+        return (rows, cols);
+    }
+    loop {
+        let (high, wide) = (rows * kernels.max_rows(), cols * kernels.max_cols());
+        let count = panels.0.div_ceil(rows) * panels.1.div_ceil(cols);
+        let enough = count >= RECTANGLES_PER_THREAD * threads;
+        if enough || high * wide * job.k < 2 * RECTANGLE_MACS || rows * cols == 1 {
+            return (rows, cols);
+        }
+        if rows > 1 && (high >= wide || cols == 1) {
+            rows = rows.div_ceil(2);
+        } else {
+            cols = cols.div_ceil(2);
+        }
+    }
+}
+
+/// Computes `job` by tiles.
+///
+/// # Safety
+/// The processor has the instruction set, the operands are valid, `memory` has [`Plan::elements`], k is not 0.
+pub(super) unsafe fn run<T: Element>(
+    kernels: &Kernels<T>,
+    plan: &Plan,
+    job: &Job<T>,
+    crew: &Crew<'_>,
+    memory: *mut T,
+) {
+    let packed_b = memory.wrapping_add(plan.packed(kernels).0.next_multiple_of(64));
+    for col in (0..plan.col_panels).step_by(plan.super_cols) {
+        for k in (0..job.k).step_by(plan.super_depth) {
+            for row in (0..plan.row_panels).step_by(plan.super_rows) {
+                let block = Block {
+                    kernels,
+                    plan,
+                    job,
+                    rows: row..plan.row_panels.min(row + plan.super_rows),
+                    cols: col..plan.col_panels.min(col + plan.super_cols),
+                    depth: k..job.k.min(k + plan.super_depth),
+                    packed_a: memory,
+                    packed_b,
+                };
+                // SAFETY: passed on to the caller; B stays packed from the first block of rows on.
+                unsafe { block.run(crew, row == 0) }
+            }
+        }
+    }
+}
+
+/// A super-block.
+struct Block<'a, T: 'static> {
+    kernels: &'a Kernels<T>,
+    plan: &'a Plan,
+    job: &'a Job<T>,
+    /// In panels.
+    rows: Range<usize>,
+    /// In panels.
+    cols: Range<usize>,
+    /// In steps of K.
+    depth: Range<usize>,
+    packed_a: *mut T,
+    packed_b: *mut T,
+}
+
+// SAFETY: the packed panels are each written by one task, before the tasks that read them go on.
+unsafe impl<T> Sync for Block<'_, T> {}
+
+impl<T: Element> Block<'_, T> {
+    /// # Safety
+    /// See [`run`].
+    unsafe fn run(&self, crew: &Crew<'_>, first: bool) {
+        let plan = self.plan;
+        let group_a = (PANELS_AT_ONCE * 256).div_ceil(self.depth.len().max(256));
+        let groups_a = if plan.pack_a {
+            self.rows.len().div_ceil(group_a)
+        } else {
+            0
+        };
+        let groups_b = if plan.pack_b && first {
+            self.cols.len().div_ceil(PANELS_AT_ONCE)
+        } else {
+            0
+        };
+        let packing = groups_a + groups_b;
+        let (across, down) = (
+            self.cols.len().div_ceil(plan.rect_cols),
+            self.rows.len().div_ceil(plan.rect_rows),
+        );
+        if packing == 0 && across * down == 1 {
+            // SAFETY: passed on to the caller; there is nothing to wait for.
+            return unsafe { self.rectangle(self.rows.clone(), self.cols.clone()) };
+        }
+        let part = |all: &Range<usize>, index: usize, parts: usize| {
+            all.start + all.len() * index / parts..all.start + all.len() * (index + 1) / parts
+        };
+        let packed = AtomicUsize::new(0);
+        crew.for_each(packing + across * down, &|tasks| {
+            for task in tasks {
+                // SAFETY: passed on to the caller; tasks write disjoint panels and rectangles, and a rectangle comes
+                // after all panels.
+                unsafe {
+                    if task < groups_a {
+                        let _done = Done(&packed);
+                        self.pack_a(self.rows.start + task * group_a, group_a);
+                    } else if task < packing {
+                        let _done = Done(&packed);
+                        self.pack_b(self.cols.start + (task - groups_a) * PANELS_AT_ONCE);
+                    } else {
+                        wait_for(&packed, packing);
+                        let (i, j) = ((task - packing) / across, (task - packing) % across);
+                        self.rectangle(part(&self.rows, i, down), part(&self.cols, j, across));
+                    }
+                }
+            }
+        });
+    }
+
+    /// # Safety
+    /// See [`run`].
+    unsafe fn pack_a(&self, first: usize, count: usize) {
+        for panel in first..self.rows.end.min(first + count) {
+            let rows = self.plan.rows(panel);
+            // SAFETY: the panel lies in the packed part for A.
+            unsafe {
+                let dst = self
+                    .packed_a
+                    .add((panel - self.rows.start) * self.kernels.a_width() * self.depth.len());
+                pack_a(self.kernels, &self.job.a, rows, self.depth.clone(), dst);
+            }
+        }
+    }
+
+    /// # Safety
+    /// See [`run`].
+    unsafe fn pack_b(&self, first: usize) {
+        let panels = first..self.cols.end.min(first + PANELS_AT_ONCE);
+        // SAFETY: the panels lie in the packed part for B.
+        unsafe {
+            let dst = self
+                .packed_b
+                .add((first - self.cols.start) * self.kernels.max_cols() * self.depth.len());
+            pack_b(
+                self.kernels,
+                &self.job.b,
+                self.depth.clone(),
+                self.job.n,
+                panels,
+                dst,
+            );
+        }
+    }
+
+    /// Computes the rectangle of the panels `rows` x `cols` over the depth of the block.
+    ///
+    /// # Safety
+    /// See [`run`]; the panels are packed.
+    unsafe fn rectangle(&self, rows: Range<usize>, cols: Range<usize>) {
+        let (plan, job, width) = (self.plan, self.job, self.kernels.max_cols());
+        let columns = cols.start * width..job.n.min(cols.end * width);
+        for k in self.depth.clone().step_by(plan.k_block) {
+            let depth = plan.k_block.min(self.depth.end - k);
+            for panel in rows.clone() {
+                let strip = plan.rows(panel);
+                // SAFETY: the panels, rows and columns exist, and the rectangle belongs to this task alone.
+                unsafe {
+                    self.strip(panel, strip.clone(), cols.clone(), k, depth);
+                    if k + depth == job.k {
+                        job.finish(strip, columns.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// One panel of A times several panels of B over one block of K.
+    ///
+    /// # Safety
+    /// See [`Block::rectangle`].
+    unsafe fn strip(
+        &self,
+        panel: usize,
+        strip: Range<usize>,
+        cols: Range<usize>,
+        k: usize,
+        depth: usize,
+    ) {
+        let (plan, job, kernels) = (self.plan, self.job, self.kernels);
+        let width = kernels.max_cols();
+        let (since, height) = (k - self.depth.start, self.depth.len());
+        // SAFETY: the first element of the panel from step `k` on exists.
+        let (a, a_row, a_depth) = unsafe {
+            if plan.pack_a {
+                let at = (panel - self.rows.start) * height + since;
+                (
+                    self.packed_a.add(at * kernels.a_width()).cast_const(),
+                    1,
+                    kernels.a_width() as isize,
+                )
+            } else {
+                (job.a_at(strip.start, k), job.a.row_stride, job.a.col_stride)
+            }
+        };
+        let table = if a_row == 1 {
+            kernels.tile_unit
+        } else {
+            kernels.tile_strided
+        };
+        let by_vectors = &table[strip.len() - 1];
+        let add = job.accumulate || k > 0;
+        for panel in cols {
+            let col = panel * width;
+            // SAFETY: as above, for B.
+            let (b, b_depth, b_next) = unsafe {
+                if plan.pack_b {
+                    let at = (panel - self.cols.start) * height + since;
+                    (
+                        self.packed_b.add(at * width).cast_const(),
+                        width as isize,
+                        0,
+                    )
+                } else if job.packed {
+                    (
+                        job.b.ptr.add((panel * job.k + k) * width),
+                        width as isize,
+                        0,
+                    )
+                } else {
+                    (job.b_at(k, col), job.b.row_stride, width as isize)
+                }
+            };
+            let count = width.min(job.n - col);
+            let kernel = by_vectors[count.div_ceil(kernels.lanes) - 1];
+            let mut tile = Tile {
+                depth,
+                a,
+                a_row,
+                a_depth,
+                b,
+                b_depth,
+                b_next,
+                c: job.c.ptr,
+                c_row: 0,
+                cols: count,
+                add,
+            };
+            // SAFETY: the tile lies in C; the buffer has room for the largest tile, and is written before it is read.
+            unsafe {
+                if job.c.col_stride == 1 {
+                    tile.c = job.c_at(strip.start, col);
+                    tile.c_row = job.c.row_stride;
+                    kernel(&tile);
+                } else {
+                    let mut buffer = [MaybeUninit::<T>::uninit(); LARGEST_TILE];
+                    tile.c = buffer.as_mut_ptr().cast();
+                    tile.c_row = width as isize;
+                    tile.add = false;
+                    kernel(&tile);
+                    job.scatter(tile.c, width, strip.clone(), col..col + count, add);
+                }
+            }
+        }
+    }
+}
+
+/// Counts a packing task when it ends, however it ends, so that nobody waits for ever.
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Waits until `packed` reaches `all`.
+fn wait_for(packed: &AtomicUsize, all: usize) {
+    let mut rounds = 0u32;
+    while packed.load(Ordering::Acquire) < all {
+        rounds += 1;
+        if rounds < 2000 {
+            std::hint::spin_loop();
+        } else {
+            // The thread that packs may have lost its core to this loop.
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The CPU backend: runs plans by native code.
+//!
+//! A [`Program`] is a plan with its compiled kernels, immutable and shared. An [`Instance`] is what one thread needs to run it:
+//! memory for temporaries, and for each set of sizes met so far the plan's steps with all numbers worked out.
+//! So a steady call looks up its sizes, fills in the caller's pointers and walks a list; it allocates nothing.
+//!
+//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool` and `contract` (threads, packing, SIMD).
+
+pub mod code;
+#[expect(unsafe_code, reason = "SIMD kernels and packing over raw buffers")]
+pub mod contract;
+pub mod emit;
+pub mod isa;
+mod memory;
+#[expect(unsafe_code, reason = "jobs shared between threads without a copy")]
+pub mod pool;
+pub mod program;
+mod run;
+pub mod table;
+
+pub use code::{CompileError, Compiler, Options};
+pub use pool::Pool;
+pub use program::{Instance, Program, RunError};

@@ -1,0 +1,222 @@
+//! Reduce loops, in the kernel's order: virtual lane `l` folds iterations `l, l + L, …`, then the lanes fold in a tree.
+
+use lehr_ir::dtype::DType;
+use lehr_ir::kernel::{Combiner, Loop, Reduction, ScalarOp, Var};
+use smallvec::SmallVec;
+
+use super::helpers::Helper;
+use super::printer::{Printer, type_name, var_name};
+use super::{Unsupported, WgslError};
+
+/// A reduction while its loop is printed.
+struct Fold<'k> {
+    reduction: &'k Reduction,
+    /// The dtypes of its values.
+    dtypes: SmallVec<[DType; 2]>,
+    /// The names of its partial results.
+    partials: Vec<String>,
+}
+
+impl<'k> Printer<'k> {
+    /// A reduction by a workgroup: invocation `i` takes virtual lanes `i`, `i + workgroup size`, …, and the tree stands in workgroup memory.
+    pub(super) fn reduce_together(&mut self, l: &'k Loop, lanes: u32) -> Result<(), WgslError> {
+        let size = self.target.workgroup_size.max(1);
+        let folds = self.folds(l)?;
+        let shared = self.shared_arrays(&folds, lanes);
+        self.open(format!("for (var chain = lane; chain < {lanes}; chain += {size}) {{"));
+        for fold in &folds {
+            self.begin_partials(fold, None)?;
+        }
+        self.begin_for(l, "chain", lanes)?;
+        self.alone(|p| {
+            p.block(&l.body)?;
+            folds.iter().try_for_each(|fold| p.combine(fold, &fold.partials, &values(fold)))
+        })?;
+        self.end_for();
+        for (fold, arrays) in folds.iter().zip(&shared) {
+            for (partial, array) in fold.partials.iter().zip(arrays) {
+                self.line(format!("{array}[chain] = {partial};"));
+            }
+        }
+        self.close("}");
+        self.line("workgroupBarrier();");
+        if lanes > 1 {
+            self.open(format!("for (var width = {}; width > 0; width >>= 1u) {{", lanes / 2));
+            self.open(format!("for (var chain = lane; chain < width; chain += {size}) {{"));
+            for (fold, arrays) in folds.iter().zip(&shared) {
+                let at = |index: &str| arrays.iter().map(|a| format!("{a}[{index}]")).collect::<Vec<_>>();
+                self.combine(fold, &at("chain"), &at("chain + width"))?;
+            }
+            self.close("}");
+            self.line("workgroupBarrier();");
+            self.close("}");
+        }
+        for (fold, arrays) in folds.iter().zip(&shared) {
+            for (result, array) in fold.reduction.results.iter().zip(arrays) {
+                self.define(*result, &format!("{array}[0]"))?;
+            }
+            self.note_results(fold.reduction);
+        }
+        // The arrays serve the next reduction too.
+        self.line("workgroupBarrier();");
+        Ok(())
+    }
+
+    /// A reduction by one invocation, which keeps all virtual lanes itself.
+    pub(super) fn reduce_alone(&mut self, l: &'k Loop, lanes: u32) -> Result<(), WgslError> {
+        let folds = self.folds(l)?;
+        let many = (lanes > 1).then_some(lanes);
+        for fold in &folds {
+            self.begin_partials(fold, many)?;
+        }
+        self.begin_for(l, "0", 1)?;
+        self.block(&l.body)?;
+        let chain = many.map(|lanes| format!("[{} & {}]", self.innermost_axis(), lanes - 1));
+        for fold in &folds {
+            let partials: Vec<String> =
+                fold.partials.iter().map(|p| format!("{p}{}", chain.as_deref().unwrap_or_default())).collect();
+            self.combine(fold, &partials, &values(fold))?;
+        }
+        self.end_for();
+        if let Some(lanes) = many {
+            self.open(format!("for (var width = {}; width > 0; width >>= 1u) {{", lanes / 2));
+            self.open("for (var chain = 0; chain < width; chain++) {");
+            for fold in &folds {
+                let at = |index: &str| fold.partials.iter().map(|p| format!("{p}[{index}]")).collect::<Vec<_>>();
+                self.combine(fold, &at("chain"), &at("chain + width"))?;
+            }
+            self.close("}");
+            self.close("}");
+        }
+        for fold in &folds {
+            for (result, partial) in fold.reduction.results.iter().zip(&fold.partials) {
+                let first = if many.is_some() { "[0]" } else { "" };
+                self.define(*result, &format!("{partial}{first}"))?;
+            }
+            self.note_results(fold.reduction);
+        }
+        Ok(())
+    }
+
+    fn folds(&mut self, l: &'k Loop) -> Result<Vec<Fold<'k>>, WgslError> {
+        let mut folds = Vec::new();
+        for reduction in &l.reductions {
+            let dtypes: SmallVec<[DType; 2]> =
+                reduction.results.iter().map(|v| self.dtype(*v)).collect::<Result<_, _>>()?;
+            let arity = reduction.combiner.arity();
+            if dtypes.len() != arity || reduction.values.len() != arity {
+                return Err(WgslError::Invalid("a reduction with the wrong number of values"));
+            }
+            // A result's name is its own, so these are too.
+            let partials = reduction.results.iter().map(|v| format!("partial_{}", v.0)).collect();
+            folds.push(Fold { reduction, dtypes, partials });
+        }
+        Ok(folds)
+    }
+
+    /// Declares partial results at their identities: one of each, or an array.
+    fn begin_partials(&mut self, fold: &Fold<'_>, lanes: Option<u32>) -> Result<(), WgslError> {
+        let first = *fold.dtypes.first().ok_or(WgslError::Invalid("a reduction without values"))?;
+        for ((identity, dtype), partial) in fold.reduction.combiner.identity(first).iter().zip(&fold.dtypes).zip(&fold.partials) {
+            let ty = type_name(*dtype);
+            let wide = *dtype == DType::I64;
+            let identity = match identity.to_i64() {
+                Some(i64::MIN) if wide => "i32(-2147483648)".to_owned(),
+                Some(i64::MAX) if wide => "2147483647".to_owned(),
+                Some(_) | None => self.literal(identity)?,
+            };
+            match lanes {
+                None => self.line(format!("var {partial}: {ty} = {identity};")),
+                Some(lanes) => {
+                    self.line(format!("var {partial}: array<{ty}, {lanes}>;"));
+                    self.open(format!("for (var chain = 0; chain < {lanes}; chain++) {{"));
+                    self.line(format!("{partial}[chain] = {identity};"));
+                    self.close("}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds values into partial results.
+    fn combine(&mut self, fold: &Fold<'_>, partials: &[String], values: &[String]) -> Result<(), WgslError> {
+        let dtype = *fold.dtypes.first().ok_or(WgslError::Invalid("a reduction without values"))?;
+        let combiner = fold.reduction.combiner;
+        let op = match combiner {
+            Combiner::Sum => ScalarOp::Add,
+            Combiner::Prod => ScalarOp::Mul,
+            Combiner::Max => ScalarOp::Max,
+            Combiner::Min => ScalarOp::Min,
+            Combiner::Any => ScalarOp::Or,
+            Combiner::All => ScalarOp::And,
+            Combiner::ArgMax | Combiner::ArgMin => return self.combine_arguments(combiner, dtype, partials, values),
+        };
+        let (Some(partial), Some(value)) = (partials.first(), values.first()) else {
+            return Err(WgslError::Invalid("a reduction without values"));
+        };
+        let text = self.apply(op, &[dtype, dtype], &[partial.clone(), value.clone()])?;
+        self.line(format!("{partial} = {text};"));
+        Ok(())
+    }
+
+    fn combine_arguments(
+        &mut self,
+        combiner: Combiner,
+        dtype: DType,
+        partials: &[String],
+        values: &[String],
+    ) -> Result<(), WgslError> {
+        let ([x, i], [y, j]) = (partials, values) else {
+            return Err(WgslError::Invalid("an argument reduction without two values"));
+        };
+        let max = combiner == Combiner::ArgMax;
+        let pick = |if_max, if_min| if max { if_max } else { if_min };
+        let helper = match type_name(dtype) {
+            "f32" => pick(Helper::ArgMaxF32, Helper::ArgMinF32),
+            "u32" => pick(Helper::ArgMaxU32, Helper::ArgMinU32),
+            "bool" => pick(Helper::ArgMaxBool, Helper::ArgMinBool),
+            "i32" => pick(Helper::ArgMaxI32, Helper::ArgMinI32),
+            _ => return Err(Unsupported::DType { dtype, place: combiner.name().to_owned() }.into()),
+        };
+        self.helpers.add(helper);
+        self.open(format!("if (!{}_{}({x}, {i}, {y}, {j})) {{", combiner.name(), type_name(dtype)));
+        self.line(format!("{x} = {y};"));
+        self.line(format!("{i} = {j};"));
+        self.close("}");
+        Ok(())
+    }
+
+    /// Arrays of workgroup memory for the partial results of one loop.
+    fn shared_arrays(&mut self, folds: &[Fold<'_>], lanes: u32) -> Vec<Vec<String>> {
+        let mut used: Vec<&'static str> = Vec::new();
+        let mut all = Vec::new();
+        for fold in folds {
+            let mut arrays = Vec::new();
+            for ty in fold.dtypes.iter().map(|d| type_name(*d)) {
+                let number = used.iter().filter(|u| **u == ty).count();
+                used.push(ty);
+                let len = self.shared.entry((ty, number)).or_default();
+                *len = lanes.max(*len);
+                arrays.push(format!("shared_{ty}_{number}"));
+            }
+            all.push(arrays);
+        }
+        all
+    }
+
+    fn note_results(&mut self, reduction: &Reduction) {
+        for result in &reduction.results {
+            if let Some(slot) = self.from_memory.get_mut(result.0 as usize) {
+                *slot = true;
+            }
+        }
+    }
+
+    fn innermost_axis(&self) -> String {
+        self.axes.last().map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+}
+
+fn values(fold: &Fold<'_>) -> Vec<String> {
+    fold.reduction.values.iter().map(|v: &Var| var_name(*v)).collect()
+}

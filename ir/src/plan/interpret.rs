@@ -1,0 +1,193 @@
+//! Runs a plan with the kernel interpreter: the reference for plans, and what lowering is tested with.
+//!
+//! Temporaries lie in one arena exactly where the memory plan puts them, so that a wrong plan shows as a wrong result.
+
+use std::collections::BTreeMap;
+
+use super::{BufferId, Matrix, Place, Plan, StepKind};
+use crate::array::{Array, Data};
+use crate::bindings::Bindings;
+use crate::dim::{Dim, DimError};
+use crate::eval::{EvalError, Evaluated};
+use crate::kernel::interpret::{BufferData, Functions, InterpretError, Program};
+
+/// Why a plan cannot be run.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanRunError {
+    /// A kernel failed.
+    #[error("kernel @{kernel}: {source}")]
+    Kernel {
+        /// The kernel.
+        kernel: String,
+        /// What is wrong.
+        source: InterpretError,
+    },
+    /// An operation on the host failed.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A size cannot be evaluated.
+    #[error(transparent)]
+    Dim(#[from] DimError),
+    /// A buffer is read that nothing has written.
+    #[error("{0} is read before it is written")]
+    Unwritten(BufferId),
+}
+
+/// Runs a plan on one array for each parameter, with the symbols bound.
+pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Functions) -> Result<Evaluated, PlanRunError> {
+    let mut memory = Buffers { plan, bindings, args, arena: BTreeMap::new(), out: BTreeMap::new() };
+    for step in &plan.steps {
+        match &step.kind {
+            StepKind::Launch(l) => {
+                let kernel = &plan.kernels[l.kernel as usize];
+                let sizes = l.sizes.iter().map(|d| bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
+                let failed = |source| PlanRunError::Kernel { kernel: kernel.name.clone(), source };
+                let program = Program::new(kernel, &sizes, functions).map_err(failed)?;
+                let mut data = Vec::new();
+                for (b, param) in l.buffers.iter().zip(&kernel.buffers) {
+                    data.push(to_buffer(&match param.access {
+                        crate::kernel::Access::Write => memory.fresh(*b)?,
+                        crate::kernel::Access::Read | crate::kernel::Access::ReadWrite => memory.read(*b)?,
+                    })?);
+                }
+                program.run(&mut data).map_err(failed)?;
+                for ((b, param), d) in l.buffers.iter().zip(&kernel.buffers).zip(data) {
+                    if param.access != crate::kernel::Access::Read {
+                        memory.write(*b, from_buffer(d))?;
+                    }
+                }
+            }
+            StepKind::Contract(c) => {
+                let n = |d: &Dim| bindings.eval(d);
+                let (a, b) = (memory.read(c.a.buffer)?, memory.read(c.b.buffer)?);
+                let mut out = memory.fresh(c.c.buffer)?;
+                for p in 0..n(&c.batch)? {
+                    for i in 0..n(&c.m)? {
+                        for j in 0..n(&c.n)? {
+                            let mut sum = 0.0;
+                            for k in 0..n(&c.k)? {
+                                let x = a.get(at(&c.a, bindings, p, i, k)?).map_or(f64::NAN, |l| l.to_f64());
+                                let y = b.get(at(&c.b, bindings, p, k, j)?).map_or(f64::NAN, |l| l.to_f64());
+                                sum += x * y;
+                            }
+                            out.set(at(&c.c, bindings, p, i, j)?, crate::Literal::from_f64(c.dtype, sum));
+                        }
+                    }
+                }
+                memory.write(c.c.buffer, out)?;
+            }
+            StepKind::Copy { from, to } => {
+                let data = memory.read(*from)?;
+                memory.write(*to, data)?;
+            }
+            StepKind::Host { op, operands, results } => {
+                let mut arrays = Vec::new();
+                for (b, ty) in operands {
+                    let shape = ty.shape.iter().map(|d| bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
+                    let shape: Vec<usize> = shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+                    arrays.push(Array::from_data(&shape, memory.read(*b)?).map_err(EvalError::from)?);
+                }
+                let refs: Vec<&Array> = arrays.iter().collect();
+                let out = crate::eval::evaluate_op(op, &refs, bindings)?;
+                for ((b, _), a) in results.iter().zip(out) {
+                    memory.write(*b, a.into_data())?;
+                }
+            }
+        }
+    }
+    memory.finish()
+}
+
+fn at(m: &Matrix, bindings: &Bindings, batch: i64, row: i64, column: i64) -> Result<usize, DimError> {
+    let n = |d: &Dim| bindings.eval(d);
+    let i = n(&m.offset)? + n(&m.batch)? * batch + n(&m.row)? * row + n(&m.column)? * column;
+    usize::try_from(i).map_err(|_| DimError::Overflow)
+}
+
+struct Buffers<'a> {
+    plan: &'a Plan,
+    bindings: &'a Bindings,
+    args: &'a [Array],
+    /// What the arena holds: by byte offset, what was written last there.
+    arena: BTreeMap<i64, (BufferId, Data)>,
+    out: BTreeMap<BufferId, Data>,
+}
+
+impl Buffers<'_> {
+    fn fresh(&self, b: BufferId) -> Result<Data, PlanRunError> {
+        let decl = &self.plan.buffers[b.index()];
+        let n = self.bindings.eval(&decl.len)?;
+        Ok(Data::zeros(decl.dtype, usize::try_from(n).unwrap_or(0)))
+    }
+
+    fn read(&self, b: BufferId) -> Result<Data, PlanRunError> {
+        let found = match &self.plan.buffers[b.index()].place {
+            Place::Param(i) => self.args.get(*i as usize).map(|a| a.data().clone()),
+            Place::Constant(i) => self.plan.constants.get(*i as usize).map(|a| a.data().clone()),
+            Place::Output(_) | Place::NewVariable(_) => self.out.get(&b).cloned(),
+            Place::Temp(offset) => {
+                let entry = self.arena.get(&self.bindings.eval(offset)?);
+                entry.filter(|(owner, _)| *owner == b).map(|(_, d)| d.clone())
+            }
+        };
+        found.ok_or(PlanRunError::Unwritten(b))
+    }
+
+    fn write(&mut self, b: BufferId, data: Data) -> Result<(), PlanRunError> {
+        let Place::Temp(offset) = &self.plan.buffers[b.index()].place else {
+            self.out.insert(b, data);
+            return Ok(());
+        };
+        let start = self.bindings.eval(offset)?;
+        let end = start + data.byte_len() as i64;
+        // What overlaps the bytes written is gone.
+        self.arena.retain(|&s, (_, d)| s + d.byte_len() as i64 <= start || s >= end.max(start + 1));
+        self.arena.insert(start, (b, data));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Evaluated, PlanRunError> {
+        let shaped = |ty: &crate::Type, data: Data| -> Result<Array, PlanRunError> {
+            let shape = ty.shape.iter().map(|d| self.bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
+            let shape: Vec<usize> = shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+            Ok(Array::from_data(&shape, data).map_err(EvalError::from)?)
+        };
+        let mut outputs = vec![None; self.plan.outputs.len()];
+        let mut updates = vec![None; self.plan.updates.len()];
+        for (b, data) in &self.out {
+            match self.plan.buffers[b.index()].place {
+                Place::Output(i) => outputs[i as usize] = Some(shaped(&self.plan.outputs[i as usize].1, data.clone())?),
+                Place::NewVariable(i) => {
+                    let ty = &self.plan.params[self.plan.updates[i as usize] as usize].ty;
+                    updates[i as usize] = Some(shaped(ty, data.clone())?);
+                }
+                Place::Param(_) | Place::Constant(_) | Place::Temp(_) => {}
+            }
+        }
+        let all = |v: Vec<Option<Array>>| v.into_iter().collect::<Option<Vec<_>>>().ok_or(PlanRunError::Unwritten(BufferId(0)));
+        Ok(Evaluated { outputs: all(outputs)?, updates: all(updates)? })
+    }
+}
+
+macro_rules! conversions {
+    ($($Variant:ident)*) => {
+        fn to_buffer(d: &Data) -> Result<BufferData, PlanRunError> {
+            Ok(match d {
+                $(Data::$Variant(v) => BufferData::$Variant(v.clone()),)*
+                Data::C64(_) | Data::C128(_) => {
+                    let e = EvalError::Unsupported { op: "kernel".to_owned(), dtype: d.dtype() };
+                    return Err(e.into());
+                }
+            })
+        }
+
+        fn from_buffer(d: BufferData) -> Data {
+            match d {
+                $(BufferData::$Variant(v) => Data::$Variant(v),)*
+            }
+        }
+    };
+}
+
+conversions!(Bool I8 I16 I32 I64 U8 U16 U32 U64 F16 BF16 F32 F64);

@@ -1,0 +1,244 @@
+//! The plan: a structured program of kernel launches and library calls over buffers.
+//!
+//! A plan is what `lower` makes of a fused graph and what a backend runs. It no longer knows tensor operations:
+//! it has buffers with sizes over symbols, kernels (shared by every launch of equal text), and steps in order.
+//!
+//! # Invariants
+//! - Steps are in an order in which every buffer is written before it is read; arguments, variables and constants are written
+//!   before the first step.
+//! - A launch binds one buffer of the right dtype to each of its kernel's, and one dim to each of its sizes.
+//! - No two buffers that are alive at once overlap in the arena, except where a launch says that an output takes an input's place.
+//! - Buffers of kind [`Place::Output`] and [`Place::NewVariable`] are written by exactly one step, or copied.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::array::Array;
+use crate::dim::Dim;
+use crate::dtype::DType;
+use crate::facts::Facts;
+use crate::graph::Graph;
+use crate::kernel::Kernel;
+use crate::loc::Loc;
+use crate::ops::Op;
+use crate::ty::Type;
+
+pub mod interpret;
+pub mod print;
+pub mod verify;
+
+/// A program over buffers.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The graph's name.
+    pub name: String,
+    /// What is known of the symbols, checked when they are bound.
+    pub facts: Facts,
+    /// The types of the parameters, with their names and kinds.
+    pub params: Vec<PlanParam>,
+    /// The outputs' names and types.
+    pub outputs: Vec<(String, Type)>,
+    /// The variables updated: positions among the parameters.
+    pub updates: Vec<u32>,
+    /// Distinct kernels.
+    pub kernels: Vec<Arc<Kernel>>,
+    /// Arrays that kernels read.
+    pub constants: Vec<Array>,
+    /// Every buffer.
+    pub buffers: Vec<BufferDecl>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// Bytes of the arena that temporaries share; 0 before memory is planned.
+    pub arena: Dim,
+}
+
+/// A parameter of a plan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanParam {
+    /// Its name.
+    pub name: String,
+    /// Who gives its value.
+    pub kind: crate::graph::ParamKind,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// An index into [`Plan::buffers`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BufferId(pub u32);
+
+impl BufferId {
+    /// The position in the plan.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+/// A buffer: contiguous elements of one dtype.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BufferDecl {
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub len: Dim,
+    /// Where it lives.
+    pub place: Place,
+}
+
+/// Where a buffer lives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The parameter at this position: read only.
+    Param(u32),
+    /// The constant at this position: read only.
+    Constant(u32),
+    /// The output at this position.
+    Output(u32),
+    /// The new value of the update at this position.
+    NewVariable(u32),
+    /// A byte offset in the arena, over symbols; 0 before memory is planned.
+    Temp(Dim),
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What is done.
+    pub kind: StepKind,
+    /// The user's lines that it comes from, without repeats.
+    pub locs: SmallVec<[Loc; 2]>,
+    /// Why its operations are one step, for reports.
+    pub reason: String,
+}
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// Runs a kernel.
+    Launch(Launch),
+    /// Multiplies matrices.
+    Contract(Contract),
+    /// Copies a whole buffer to one of the same dtype and length.
+    Copy {
+        /// From here.
+        from: BufferId,
+        /// To here.
+        to: BufferId,
+    },
+    /// Evaluates an operation on the host with its reference semantics.
+    Host {
+        /// The operation.
+        op: Op,
+        /// Its operands and their types.
+        operands: Vec<(BufferId, Type)>,
+        /// Its results and their types.
+        results: Vec<(BufferId, Type)>,
+    },
+}
+
+/// A launch of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Launch {
+    /// Index into [`Plan::kernels`].
+    pub kernel: u32,
+    /// A buffer for each of the kernel's.
+    pub buffers: SmallVec<[BufferId; 6]>,
+    /// A value for each of the kernel's sizes.
+    pub sizes: SmallVec<[Dim; 4]>,
+    /// Iterations of the kernel's parallel loop.
+    pub iterations: Dim,
+    /// Work of one iteration, about: scalar operations over sizes, for choosing a grain.
+    pub work: Dim,
+}
+
+/// A batched matrix product `c[b, m, n] = Σ_k a[b, m, k] · b[b, k, n]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contract {
+    /// f32 or f64.
+    pub dtype: DType,
+    /// Batches, rows, columns, and the length of the sum.
+    pub batch: Dim,
+    /// Rows of the result.
+    pub m: Dim,
+    /// Columns of the result.
+    pub n: Dim,
+    /// Length of the sum.
+    pub k: Dim,
+    /// Left operand: strides of batch, row (m) and column (k).
+    pub a: Matrix,
+    /// Right operand: strides of batch, row (k) and column (n).
+    pub b: Matrix,
+    /// Result: strides of batch, row (m) and column (n).
+    pub c: Matrix,
+}
+
+/// A strided view of a buffer as a batch of matrices; strides and offset in elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Matrix {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The first element.
+    pub offset: Dim,
+    /// Batch stride.
+    pub batch: Dim,
+    /// Row stride.
+    pub row: Dim,
+    /// Column stride.
+    pub column: Dim,
+}
+
+impl Step {
+    /// The buffers it reads and the buffers it writes.
+    pub fn accesses(&self, kernels: &[Arc<Kernel>]) -> (SmallVec<[BufferId; 6]>, SmallVec<[BufferId; 2]>) {
+        use crate::kernel::Access;
+        match &self.kind {
+            StepKind::Launch(l) => {
+                let mut reads = SmallVec::new();
+                let mut writes = SmallVec::new();
+                for (b, param) in l.buffers.iter().zip(&kernels[l.kernel as usize].buffers) {
+                    if param.access != Access::Write {
+                        reads.push(*b);
+                    }
+                    if param.access != Access::Read {
+                        writes.push(*b);
+                    }
+                }
+                (reads, writes)
+            }
+            StepKind::Contract(c) => {
+                (SmallVec::from_iter([c.a.buffer, c.b.buffer]), SmallVec::from_iter([c.c.buffer]))
+            }
+            StepKind::Copy { from, to } => (SmallVec::from_iter([*from]), SmallVec::from_iter([*to])),
+            StepKind::Host { operands, results, .. } => {
+                (operands.iter().map(|o| o.0).collect(), results.iter().map(|r| r.0).collect())
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// A plan of a graph's signature, without steps.
+    pub fn of_signature(graph: &Graph) -> Self {
+        let params = graph.params().iter().zip(graph.param_types());
+        Self {
+            name: graph.name.clone(),
+            facts: graph.facts.clone(),
+            params: params.map(|(p, ty)| PlanParam { name: p.name.clone(), kind: p.kind, ty: ty.clone() }).collect(),
+            outputs: graph.outputs().iter().map(|o| (o.name.clone(), graph.ty(o.value).clone())).collect(),
+            updates: graph.updates().iter().map(|u| u.param).collect(),
+            kernels: Vec::new(),
+            constants: Vec::new(),
+            buffers: Vec::new(),
+            steps: Vec::new(),
+            arena: Dim::from(0),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
+
+use super::{BufferId, Place, Plan, StepKind};
+use crate::kernel;
+
+/// A broken invariant of a plan.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("plan @{plan}: step {step}: {message}")]
+pub struct PlanError {
+    /// The plan's name.
+    pub plan: String,
+    /// The step, or the number of steps for what concerns the whole plan.
+    pub step: usize,
+    /// What does not hold.
+    pub message: String,
+}
+
+/// A plan that has been verified: what backends take.
+#[derive(Clone, Debug)]
+pub struct Verified(Plan);
+
+impl Verified {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.0
+    }
+
+    /// The plan, which then counts as unverified.
+    pub fn into_inner(self) -> Plan {
+        self.0
+    }
+}
+
+impl std::ops::Deref for Verified {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
+
+/// Checks a plan and marks it as checked.
+///
+/// Kernels are checked in debug builds; they were made by `lower`, whose output the tests check in release too.
+pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
+    let error = |step: usize, message: String| PlanError { plan: plan.name.clone(), step, message };
+    if cfg!(debug_assertions) {
+        for k in &plan.kernels {
+            kernel::verify::verify(k, &plan.facts)
+                .map_err(|e| error(plan.steps.len(), kernel::verify::report(k, &e)))?;
+        }
+    }
+    let mut written: Vec<bool> =
+        plan.buffers.iter().map(|b| matches!(b.place, Place::Param(_) | Place::Constant(_))).collect();
+    for (i, step) in plan.steps.iter().enumerate() {
+        if let StepKind::Launch(l) = &step.kind {
+            let Some(k) = plan.kernels.get(l.kernel as usize) else {
+                return Err(error(i, format!("kernel {} does not exist", l.kernel)));
+            };
+            if l.buffers.len() != k.buffers.len() || l.sizes.len() != k.sizes.len() {
+                return Err(error(i, format!("@{} is bound to the wrong number of buffers or sizes", k.name)));
+            }
+            for (b, p) in l.buffers.iter().zip(&k.buffers) {
+                let fits = plan.buffers.get(b.index()).is_some_and(|d| d.dtype == p.dtype);
+                if !fits {
+                    return Err(error(i, format!("@{}: {b} is no {} buffer for `{}`", k.name, p.dtype, p.name)));
+                }
+            }
+        }
+        let (reads, writes) = step.accesses(&plan.kernels);
+        let known = |b: &BufferId| b.index() < plan.buffers.len();
+        if let Some(b) = reads.iter().chain(&writes).find(|b| !known(b)) {
+            return Err(error(i, format!("{b} does not exist")));
+        }
+        if let Some(b) = reads.iter().find(|b| !written[b.index()]) {
+            return Err(error(i, format!("{b} is read before it is written")));
+        }
+        for b in writes {
+            if matches!(plan.buffers[b.index()].place, Place::Param(_) | Place::Constant(_)) {
+                return Err(error(i, format!("{b} is read-only and written")));
+            }
+            written[b.index()] = true;
+        }
+    }
+    let missing = plan.buffers.iter().zip(&written).position(|(b, w)| {
+        !w && matches!(b.place, Place::Output(_) | Place::NewVariable(_))
+    });
+    if let Some(b) = missing {
+        return Err(error(plan.steps.len(), format!("b{b} leaves the plan and is never written")));
+    }
+    Ok(Verified(plan))
+}

@@ -1,0 +1,91 @@
+//! Text that is no graph: what is said about it, and that it costs little.
+
+use std::time::{Duration, Instant};
+
+use lehr_ir::graph::Graph;
+use lehr_ir::graph::parse::ParseErrorKind;
+
+#[test]
+fn mistakes_are_shown_where_they_are() {
+    let check = |body: &str, want: &str| {
+        let text = format!("graph @f(%x: f32[n, 4], %c: bool[n]) var(%w: f32[4]) -> (f32[n, 4]) {{\n{body}\n}}\n");
+        let shown = Graph::parse(&text).expect_err(want).to_string();
+        assert!(shown.starts_with(want), "got\n{shown}\nwant\n{want}");
+    };
+    check("  %0 - neg %x : f32[n, 4]", "line 2, column 6: expected `=`\n  2 |   %0 - neg %x : f32[n, 4]\n    |      ^");
+    check("  %0 = neg %y : f32[n, 4]", "line 2, column 12: `%y` is not defined above");
+    check("  %x = neg %x : f32[n, 4]", "line 2, column 3: `%x` is defined twice");
+    check("  %0 = nag %x : f32[n, 4]", "line 2, column 8: there is no operation `nag`");
+    check("  %0 = neg %x {a = 1} : f32[n, 4]", "line 2, column 8: attribute `a` is not one of this operation's");
+    check("  %0 = neg %x : f32[n, 5]", "line 2, column 17: the text says f32[n, 5], but the operation gives f32[n, 4]");
+    check("  %0 = neg %c : bool[n]", "line 2, column 8: neg: operand 0 is bool[n]; it takes integers and real floats");
+    check("  %0 = neg %x, %x : f32[n, 4]", "line 2, column 8: neg: ");
+    check("  %0 = neg %x : f32[n, 4 +]", "line 2, column 27: ");
+    check("  %0 = neg %x : f33[n, 4]", "line 2, column 17: `f33` is not a dtype");
+    check("  %0 = const 1e : f32[]", "line 2, column 14: `1e` is no literal of f32");
+    check("  %0 = const [1.0, 2.0] : f32[3]", "line 2, column 23: expected elements in nested brackets");
+    check("  return %x \"y\", %x \"y\"", "line 2, column 18: output \"y\" is defined twice");
+    check("  return %c \"y\"", "line 1, column 57: the text says f32[n, 4], but the operation gives bool[n]");
+    check("  return %x \"y\"\n  update %c = %c", "line 1, column 1: graph @f: parameter 1 is no variable");
+    check("  return %x \"y\"\n  update %w = %x", "line 1, column 1: graph @f: variable \"w\" is f32[4]");
+    check("  return %x \"y", "line 2, column 13: expected a closing quote on the same line");
+    check("  a { %0 = neg %x : f32[n, 4]\n  return %x", "line 3, column 10: expected `{`");
+    check(
+        "  %0 = iota {dtype = i32, shape = (m), axis = 0} : i32[m]\n  return %x",
+        "line 1, column 1: graph @f: symbol `m`",
+    );
+    let empty = Graph::parse(" ; nothing\n").expect_err("no graph");
+    assert_eq!((empty.line, empty.column), (2, 1));
+}
+
+#[test]
+fn nesting_is_bounded() {
+    let nested = |depth: usize| {
+        let mut text = String::new();
+        for _ in 0..depth {
+            text += "graph @f() -> () {\n _ = call {name = \"f\", body = ";
+        }
+        text += "graph @f() -> () {\n}";
+        text += &"} : ()\n}".repeat(depth);
+        text
+    };
+    let deepest = Graph::parse(&nested(32)).expect("parses");
+    assert_eq!(Graph::parse(&deepest.to_string()).expect("parses"), deepest);
+    for depth in [33, 5_000] {
+        let e = Graph::parse(&nested(depth)).expect_err("too deep");
+        assert_eq!(*e.kind, ParseErrorKind::TooDeep("regions"));
+    }
+    for (open, kind) in
+        [("a {", "blocks"), ("%0 = neg {a = ", ""), ("a/", ""), ("%0 = const [", ""), ("%0 = const f32[(", "")]
+    {
+        let e = Graph::parse(&format!("graph @f() -> () {{ {}", open.repeat(20_000))).expect_err("too deep or broken");
+        if !kind.is_empty() {
+            assert_eq!(*e.kind, ParseErrorKind::TooDeep(kind));
+        }
+    }
+    let maps = format!("graph @f() -> () {{ %0 = neg {}", "{a = ".repeat(20_000));
+    assert_eq!(Graph::parse(&maps).expect_err("too deep").kind.as_ref(), &ParseErrorKind::TooDeep("attributes"));
+}
+
+#[test]
+fn hostile_text_is_refused_in_good_time() {
+    let facts: Vec<String> =
+        (0..300).map(|i| format!("floordiv(a{i}*b{}, 3) >= c{}*a{}", i / 2, i / 3, i % 7)).collect();
+    let dims = "(a+b+c+d+e+f+g+h)^5, ".repeat(40);
+    for text in [
+        format!("graph @f() assume({}) -> () {{}}", facts.join(", ")),
+        format!("graph @f(%x: f32[{dims}1]) -> () {{ {} }}", "%0 = neg %x : f32[n]\n".repeat(1000)),
+        format!("graph @f() -> () {{ {}", "a/".repeat(100_000)),
+        format!("graph @f() -> () {{ %0 = const {}", "[".repeat(1_000_000)),
+        format!("graph @f() -> () {{ %0 = const [] : f32[{}", "9, ".repeat(100_000)),
+        format!("graph @f() -> () {{ %0 = const [1.0] : f32[{}9999999] }}", "1000000, ".repeat(3)),
+        format!("graph @f() -> () {{ %0 = iota {{shape = ({}1)}}", "1, ".repeat(100_000)),
+        format!("graph @f({}) -> () {{}}", "%x: f32[], ".repeat(10_000)),
+        format!("graph @f(%x: f32[]) -> () {{ {}", "; a comment\n".repeat(100_000)),
+        "graph @f(".repeat(100_000),
+    ] {
+        let start = Instant::now();
+        Graph::parse(&text).expect_err("is no graph");
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {}", start.elapsed(), &text[..80]);
+    }
+}

@@ -1,0 +1,55 @@
+//! From a user's graph to a plan: the whole pipeline, in order, with what each stage gave.
+
+use lehr_ir::plan::verify::{PlanError, Verified, verify};
+use lehr_ir::{Graph, OpError, Target};
+
+use crate::fuse::{Fusion, fuse};
+use crate::lower::lower;
+use crate::pass::{PassCx, PassError};
+use crate::pipeline;
+use crate::plan_memory::{MemoryReport, plan_memory};
+
+/// What compiling a graph gave, stage by stage.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The graph after the graph passes.
+    pub graph: Graph,
+    /// Which of its nodes became one kernel, and why.
+    pub fusion: Fusion,
+    /// The plan, with memory planned.
+    pub plan: Verified,
+    /// What the memory plan came to.
+    pub memory: MemoryReport,
+}
+
+/// Why a graph has no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A graph pass failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// An operation has no lowering.
+    #[error(transparent)]
+    Lower(#[from] OpError),
+    /// The plan breaks an invariant: a defect of lehr.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Compiles a graph for a target.
+pub fn compile(graph: Graph, target: &Target, cx: &mut PassCx) -> Result<Compiled, CompileError> {
+    let graph = pipeline::optimize(graph, cx)?;
+    let (fusion, plan, memory) = plan_of(&graph, target)?;
+    Ok(Compiled { graph, fusion, plan, memory })
+}
+
+/// Fuses, lowers and plans the memory of a graph that is ready for it.
+pub fn plan_of(graph: &Graph, target: &Target) -> Result<(Fusion, Verified, MemoryReport), CompileError> {
+    // Fusion is the last look at the graph: nothing may change it between here and lowering.
+    let fusion = fuse(graph, target);
+    let mut plan = lower(graph, &fusion, target)?;
+    // Offsets come last, when every step and every buffer is known.
+    let memory = plan_memory(&mut plan);
+    Ok((fusion, verify(plan)?, memory))
+}

@@ -1,0 +1,76 @@
+//! The passes over graphs, in order, each with the reason for its place.
+
+use lehr_ir::Graph;
+use lehr_ir::ops::Call;
+
+use crate::driver::{Observer, check_names, run_passes};
+use crate::eliminate_common::EliminateCommon;
+use crate::eliminate_dead::EliminateDead;
+use crate::fold_constants::FoldConstants;
+use crate::inline_calls::InlineCalls;
+use crate::pass::{Pass, PassCx, PassError};
+use crate::simplify::Simplify;
+
+/// The list of passes that turn a user's graph into one that is ready for fusion.
+#[derive(Clone, Debug)]
+pub struct GraphPasses {
+    simplify: Simplify,
+    inline: InlineCalls,
+}
+
+impl GraphPasses {
+    /// The list, for a target that has kernels of its own for the calls that `keep` holds for.
+    pub fn new(keep: fn(&Call) -> bool) -> Self {
+        Self { simplify: Simplify::new(), inline: InlineCalls { keep } }
+    }
+
+    /// The passes in order.
+    pub fn list(&self) -> Vec<&dyn Pass<Graph>> {
+        vec![
+            // Dead code goes first, so that nothing below spends time on what a derivative left behind.
+            &EliminateDead,
+            // Constants first: many rules start from a constant operand, and folding is what makes it one.
+            &FoldConstants,
+            &self.simplify,
+            // Bodies are simplified by now, once for all calls that share them. In place, they meet their arguments.
+            &self.inline,
+            // So folding and the rules run again, on constants and layouts that came in through a call's operands.
+            &FoldConstants,
+            &self.simplify,
+            // Merging comes after the rules, which bring different spellings of one thing to one form,
+            &EliminateCommon,
+            // and before the last round of them: operands that have become one value make `x - x`, `c ? x : x` and the like.
+            &self.simplify,
+            // What folding leaves are constants that rules made new, such as a negated factor.
+            &FoldConstants,
+            &EliminateCommon,
+            // All of the above leave dead nodes behind, which fusion must not see: they would count as users.
+            &EliminateDead,
+        ]
+    }
+
+    /// Runs the passes.
+    ///
+    /// # Errors
+    /// As [`run_passes`]; names in the options are checked by [`check_names`], which the whole pipeline's caller does.
+    pub fn run(&self, graph: Graph, cx: &mut PassCx, observe: &mut Observer<'_, Graph>) -> Result<Graph, PassError> {
+        run_passes(&self.list(), graph, cx, observe)
+    }
+}
+
+impl Default for GraphPasses {
+    fn default() -> Self {
+        Self::new(|_| false)
+    }
+}
+
+/// Runs the graph passes alone, with all calls put in place.
+///
+/// # Errors
+/// As [`run_passes`], and an option that names no pass of the list.
+pub fn optimize(graph: Graph, cx: &mut PassCx) -> Result<Graph, PassError> {
+    let passes = GraphPasses::default();
+    let names: Vec<&'static str> = passes.list().iter().map(|p| p.name()).collect();
+    check_names(cx, &names)?;
+    passes.run(graph, cx, &mut |_, _| {})
+}

@@ -1,0 +1,131 @@
+//! The sweep that graph passes share: an old graph is walked in order and a new one built, values mapped.
+
+use std::sync::Arc;
+
+use lehr_ir::graph::{Builder, Graph, Node, NodeId, Region, Value};
+use lehr_ir::ops::{Call, Op};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::pass::{Outcome, PassError};
+
+/// The operands of a node.
+pub(crate) type Operands = SmallVec<[Value; 3]>;
+
+/// A graph on the way into a new one.
+pub(crate) struct Rebuild<'g> {
+    /// The old graph.
+    pub(crate) from: &'g Graph,
+    /// The new graph, which starts with the old one's parameters and scopes.
+    pub(crate) b: Builder,
+    /// For each old value, the new one. Values of nodes that are left out map to themselves and are not used.
+    map: Vec<Value>,
+}
+
+impl<'g> Rebuild<'g> {
+    pub(crate) fn new(from: &'g Graph) -> Self {
+        Self { from, b: Builder::like(from), map: (0..from.value_count() as u32).map(Value).collect() }
+    }
+
+    /// The new value of an old one.
+    pub(crate) fn get(&self, v: Value) -> Value {
+        self.map[v.index()]
+    }
+
+    /// The new operands of an old node.
+    pub(crate) fn operands(&self, node: &Node) -> Operands {
+        node.operands.iter().map(|&v| self.get(v)).collect()
+    }
+
+    /// Says which new values stand for an old node's results.
+    pub(crate) fn set(&mut self, node: &Node, results: impl IntoIterator<Item = Value>) {
+        for (old, new) in node.results().zip(results) {
+            self.map[old.index()] = new;
+        }
+    }
+
+    /// Says which new value stands for an old one.
+    pub(crate) fn set_value(&mut self, old: Value, new: Value) {
+        self.map[old.index()] = new;
+    }
+
+    /// Copies a node with an operation in place of its own.
+    pub(crate) fn copy_as(&mut self, node: &Node, op: Op) -> NodeId {
+        self.at(node);
+        let types = node.results().map(|v| self.from.ty(v).clone()).collect();
+        let id = self.b.push(op, self.operands(node), types);
+        let results = self.b.graph().node(id).results();
+        self.set(node, results);
+        id
+    }
+
+    /// Copies a node.
+    pub(crate) fn copy(&mut self, node: &Node) -> NodeId {
+        self.copy_as(node, node.op.clone())
+    }
+
+    /// Gives new nodes the location, scope and tag of an old one.
+    pub(crate) fn at(&mut self, node: &Node) {
+        self.b.loc = node.loc.clone();
+        self.b.scope = node.scope;
+        self.b.tag = node.tag;
+    }
+
+    /// The new graph, with the old one's outputs and updates.
+    pub(crate) fn finish(mut self) -> Graph {
+        for o in self.from.outputs() {
+            self.b.output(o.name.clone(), self.map[o.value.index()]);
+        }
+        for u in self.from.updates() {
+            self.b.update(u.param, self.map[u.value.index()]);
+        }
+        self.b.finish()
+    }
+}
+
+/// Regions that a pass has mapped already, so that a body shared by many calls is mapped once and stays shared.
+#[derive(Default)]
+pub(crate) struct Regions {
+    done: FxHashMap<*const Graph, Option<Region>>,
+}
+
+impl Regions {
+    /// The operation with its regions mapped; `None` if none changed.
+    ///
+    /// The graph that holds the operation has to outlive this memo, which knows regions by their address.
+    pub(crate) fn map(
+        &mut self,
+        op: &Op,
+        run: &mut dyn FnMut(&Graph, &mut Self) -> Result<Outcome<Graph>, PassError>,
+    ) -> Result<Option<Op>, PassError> {
+        let Op::Call(call) = op else { return Ok(None) };
+        let body = self.region(&call.body, run)?;
+        let jvp = match &call.jvp {
+            Some(jvp) => self.region(jvp, run)?,
+            None => None,
+        };
+        if body.is_none() && jvp.is_none() {
+            return Ok(None);
+        }
+        let body = body.unwrap_or_else(|| Arc::clone(&call.body));
+        let jvp = jvp.or_else(|| call.jvp.clone());
+        Ok(Some(Call { name: call.name.clone(), attrs: call.attrs.clone(), body, jvp }.into()))
+    }
+
+    fn region(
+        &mut self,
+        region: &Region,
+        run: &mut dyn FnMut(&Graph, &mut Self) -> Result<Outcome<Graph>, PassError>,
+    ) -> Result<Option<Region>, PassError> {
+        let key = Arc::as_ptr(region);
+        if let Some(known) = self.done.get(&key) {
+            return Ok(known.clone());
+        }
+        let mapped = match run(region, self)? {
+            Outcome::Unchanged => None,
+            Outcome::Changed(g) => Some(Arc::new(g)),
+        };
+        self.done.insert(key, mapped.clone());
+        Ok(mapped)
+    }
+}

@@ -1,0 +1,12 @@
+//! Graph passes, derivatives and batching, checked against the evaluator.
+
+mod batching;
+mod calls;
+mod chains;
+mod derivatives;
+mod errors;
+mod passes;
+mod rule_examples;
+mod rules;
+mod support;
+mod table;

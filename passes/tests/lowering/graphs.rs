@@ -1,0 +1,155 @@
+//! Graphs of each shape that lowering knows.
+
+use lehr_ir::Array;
+
+use super::{check, f32s};
+
+fn launches(plan: &str) -> usize {
+    plan.lines().filter(|l| l.trim_start().starts_with("launch ")).count()
+}
+
+#[test]
+fn an_elementwise_chain_is_one_flat_kernel() {
+    let text = check(
+        "graph @g(%x: f32[n, 7]) -> (f32[n, 7]) {
+  %0 = tanh %x : f32[n, 7]
+  %1 = logistic %x : f32[n, 7]
+  %2 = mul %0, %1 : f32[n, 7]
+  return %2
+}",
+        &[f32s(&[5, 7])],
+    );
+    assert_eq!(launches(&text), 1, "{text}");
+}
+
+#[test]
+fn softmax_is_one_kernel_with_three_phases() {
+    let text = check(
+        "graph @g(%x: f32[n, 9]) -> (f32[n, 9]) {
+  %0 = reduce %x {op = max, axes = [1]} : f32[n]
+  %1 = broadcast %0 {shape = (n, 9), axes = [0]} : f32[n, 9]
+  %2 = sub %x, %1 : f32[n, 9]
+  %3 = exp %2 : f32[n, 9]
+  %4 = reduce %3 {op = sum, axes = [1]} : f32[n]
+  %5 = broadcast %4 {shape = (n, 9), axes = [0]} : f32[n, 9]
+  %6 = div %3, %5 : f32[n, 9]
+  return %6
+}",
+        &[f32s(&[4, 9])],
+    );
+    assert_eq!(launches(&text), 1, "{text}");
+}
+
+#[test]
+fn a_column_sum_with_its_producer_and_consumer_is_one_kernel() {
+    let text = check(
+        "graph @g(%x: f32[6, 130], %y: f32[6, 130]) -> (f32[6, 130], f32[130]) {
+  %0 = mul %x, %y : f32[6, 130]
+  %1 = reduce %0 {op = sum, axes = [0]} : f32[130]
+  %2 = exp %1 : f32[130]
+  return %0 \"o0\", %2 \"o1\"
+}",
+        &[f32s(&[6, 130]), f32s(&[6, 130])],
+    );
+    assert_eq!(launches(&text), 1, "{text}");
+}
+
+#[test]
+fn a_sum_of_everything_is_split_for_threads() {
+    let text = check(
+        "graph @g(%x: f32[300, 301]) -> (f32[]) {
+  %0 = mul %x, %x : f32[300, 301]
+  %1 = reduce %0 {op = sum, axes = [0, 1]} : f32[]
+  %2 = sqrt %1 : f32[]
+  return %2
+}",
+        &[f32s(&[300, 301])],
+    );
+    assert_eq!(launches(&text), 2, "{text}");
+}
+
+#[test]
+fn arg_reductions_along_rows_and_columns() {
+    for axis in [0, 1] {
+        check(
+            &format!(
+                "graph @g(%x: f32[6, 70]) -> (f32[{0}], i64[{0}]) {{
+  %0, %1 = arg_reduce %x {{op = arg_max, axis = {axis}}} : f32[{0}], i64[{0}]
+  return %0 \"o0\", %1 \"o1\"
+}}",
+                if axis == 0 { 70 } else { 6 }
+            ),
+            &[f32s(&[6, 70])],
+        );
+    }
+}
+
+#[test]
+fn contractions_read_transposes_by_strides() {
+    let text = check(
+        "graph @g(%x: f32[b, 5], %w: f32[3, 5], %c: f32[3]) -> (f32[b, 3]) {
+  %0 = transpose %w {perm = [1, 0]} : f32[5, 3]
+  %1 = dot %x, %0 {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]} : f32[b, 3]
+  %2 = broadcast %c {shape = (b, 3), axes = [1]} : f32[b, 3]
+  %3 = add %1, %2 : f32[b, 3]
+  return %3
+}",
+        &[f32s(&[4, 5]), f32s(&[3, 5]), f32s(&[3])],
+    );
+    assert_eq!(launches(&text), 1, "{text}");
+}
+
+#[test]
+fn views_pads_and_joins() {
+    check(
+        "graph @g(%x: f32[4, 6]) -> (f32[2, 12], f32[6, 9], f32[4, 9]) {
+  %0 = reverse %x {axes = [1]} : f32[4, 6]
+  %1 = reshape %0 {shape = (2, 12)} : f32[2, 12]
+  %2 = exp %1 : f32[2, 12]
+  %3 = const 1.5 : f32[]
+  %4 = pad %x, %3 {low = (1, 2), high = (1, 1), interior = [0, 0]} : f32[6, 9]
+  %5 = slice %x {start = (0, 1), limit = (4, 6), stride = [1, 2]} : f32[4, 3]
+  %6 = concat %x, %5 {axis = 1} : f32[4, 9]
+  return %2 \"o0\", %4 \"o1\", %6 \"o2\"
+}",
+        &[f32s(&[4, 6])],
+    );
+}
+
+#[test]
+fn a_row_kernel_over_two_reduced_axes_apart() {
+    check(
+        "graph @g(%x: f32[3, 4, 5]) -> (f32[4], f32[3, 4, 5]) {
+  %0 = reduce %x {op = sum, axes = [0, 2]} : f32[4]
+  %1 = broadcast %0 {shape = (3, 4, 5), axes = [1]} : f32[3, 4, 5]
+  %2 = sub %x, %1 : f32[3, 4, 5]
+  return %0 \"o0\", %2 \"o1\"
+}",
+        &[f32s(&[3, 4, 5])],
+    );
+}
+
+#[test]
+fn empty_and_scalar_arrays() {
+    check(
+        "graph @g(%x: f32[n, 3], %s: f32[]) -> (f32[3], f32[n, 3], f32[]) {
+  %0 = reduce %x {op = sum, axes = [0]} : f32[3]
+  %1 = exp %x : f32[n, 3]
+  %2 = exp %s : f32[]
+  return %0 \"o0\", %1 \"o1\", %2 \"o2\"
+}",
+        &[f32s(&[0, 3]), Array::scalar(0.5f32)],
+    );
+}
+
+#[test]
+fn outputs_that_are_parameters_views_or_repeated() {
+    check(
+        "graph @g(%x: f32[2, 3]) -> (f32[2, 3], f32[3, 2], f32[3, 2], f32[2, 3], f32[2, 3]) {
+  %0 = transpose %x {perm = [1, 0]} : f32[3, 2]
+  %1 = exp %x : f32[2, 3]
+  return %x \"o0\", %0 \"o1\", %0 \"o2\", %1 \"o3\", %1 \"o4\"
+}",
+        &[f32s(&[2, 3])],
+    );
+}

@@ -1,0 +1,106 @@
+//! The seam between the facade and what runs a program.
+//!
+//! An engine is given arrays that have been checked already, and either writes all outputs and all new values of variables, or
+//! fails and leaves the variables as they were.
+
+use lehr_ir::Array;
+use lehr_ir::bindings::Bindings;
+use lehr_ir::graph::Graph;
+use lehr_passes::PassCx;
+
+use crate::error::{Error, Result};
+use crate::function::Source;
+use crate::options::{Backend, Options};
+
+#[cfg(feature = "cpu")]
+mod cpu;
+mod interp;
+
+#[cfg(feature = "cpu")]
+use cpu::Cpu;
+use interp::Interp;
+
+/// Whether native code is in this build.
+pub(crate) const HAS_CPU: bool = cfg!(feature = "cpu");
+
+/// What runs a program; shared by all its executables.
+#[derive(Debug)]
+pub(crate) enum Engine {
+    /// The reference evaluator.
+    Interp(Interp),
+    /// Native code.
+    #[cfg(feature = "cpu")]
+    Cpu(Cpu),
+}
+
+/// What an engine keeps between the calls of one executable.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    /// The evaluator's arguments, one for each parameter.
+    pub(crate) args: Vec<Array>,
+    /// Where the next call's new values of variables go: the values before the last call.
+    #[cfg(feature = "cpu")]
+    pub(crate) spares: Vec<Array>,
+    /// Memory of the compiled program.
+    #[cfg(feature = "cpu")]
+    pub(crate) instance: Option<lehr_backends::cpu::Instance>,
+}
+
+/// One call: arrays that fit the signature, and where results go.
+pub(crate) struct Call<'a> {
+    /// What each parameter of the graph stands for.
+    pub(crate) sources: &'a [Source],
+    /// The inputs, in order.
+    pub(crate) inputs: &'a [Array],
+    /// The values of a state.
+    pub(crate) values: Values<'a>,
+    /// Where among the values each variable of the program is.
+    pub(crate) slots: &'a [usize],
+    /// Which variables the updates set, in order.
+    pub(crate) updates: &'a [usize],
+    /// The captured arrays, in order.
+    pub(crate) data: &'a [Array],
+    /// The values of the named sizes.
+    pub(crate) bindings: &'a Bindings,
+    /// The outputs, of the right dtypes and shapes, to be overwritten.
+    pub(crate) outputs: &'a mut [Array],
+}
+
+/// The values of a state: shared where the program only reads, else for this call alone.
+pub(crate) enum Values<'a> {
+    /// For a program without updates.
+    Shared(&'a [Array]),
+    /// For a program with updates.
+    Exclusive(&'a mut [Array]),
+}
+
+impl Values<'_> {
+    pub(crate) fn get(&self, slot: usize) -> Option<&Array> {
+        match self {
+            Self::Shared(values) => values.get(slot),
+            Self::Exclusive(values) => values.get(slot),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a graph that has gone through the graph passes ready to run.
+    pub(crate) fn compile(graph: &Graph, options: &Options, _: &mut PassCx) -> Result<Self> {
+        match options.backend {
+            Backend::Interp => Ok(Self::Interp(Interp::new(graph))),
+            #[cfg(feature = "cpu")]
+            Backend::Cpu => Cpu::compile(graph, options).map(Self::Cpu),
+            #[cfg(not(feature = "cpu"))]
+            Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
+        }
+    }
+
+    /// Runs a call.
+    pub(crate) fn run(&self, workspace: &mut Workspace, call: Call<'_>) -> Result<()> {
+        match self {
+            Self::Interp(interp) => interp.run(workspace, call),
+            #[cfg(feature = "cpu")]
+            Self::Cpu(cpu) => cpu.run(workspace, call),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Native code as an engine.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use lehr_backends::cpu::{Compiler, Options as CodeOptions, Pool, Program};
+use lehr_ir::graph::Graph;
+use lehr_ir::{Array, Target};
+use lehr_passes::compile::plan_of;
+use lehr_passes::fuse::Fusion;
+use lehr_passes::plan_memory::MemoryReport;
+
+use super::{Call, Values, Workspace};
+use crate::error::{Error, Result};
+use crate::function::Source;
+use crate::options::Options;
+
+/// A compiled program and the threads that run it.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    program: Arc<Program>,
+    pool: Arc<Pool>,
+    /// Which nodes became one kernel, and why.
+    pub(crate) fusion: Fusion,
+    /// What the memory plan came to.
+    pub(crate) memory: MemoryReport,
+}
+
+impl Cpu {
+    pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
+        let host = Host::get()?;
+        let (fusion, plan, memory) = plan_of(graph, &host.target).map_err(|e| Error::Backend(e.to_string()))?;
+        let program = Program::new(plan, &host.compiler).map_err(|e| Error::Backend(e.to_string()))?;
+        Ok(Self { program, pool: host.pool(options.threads), fusion, memory })
+    }
+
+    /// The program.
+    pub(crate) fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// New values go to spare arrays, and take effect together when all steps have run.
+    pub(crate) fn run(&self, workspace: &mut Workspace, call: Call<'_>) -> Result<()> {
+        let missing = || Error::internal("a call has fewer arrays than parameters");
+        let instance = workspace.instance.get_or_insert_with(|| self.program.instance());
+        workspace.args.clear();
+        for source in call.sources {
+            let array: Option<&Array> = match *source {
+                Source::Input(i) => call.inputs.get(i),
+                Source::Variable(i) => call.slots.get(i).and_then(|&slot| call.values.get(slot)),
+                Source::Data(i) => call.data.get(i),
+            };
+            workspace.args.push(array.ok_or_else(missing)?.clone());
+        }
+        if workspace.spares.len() != call.updates.len() {
+            workspace.spares.resize(call.updates.len(), Array::scalar(false));
+        }
+        let done = instance.run(&self.pool, &workspace.args, call.outputs, &mut workspace.spares);
+        // The arguments are let go before anything is swapped, so that old values are unshared when they are written next.
+        workspace.args.clear();
+        done.map_err(|e| Error::Backend(e.to_string()))?;
+        if let Values::Exclusive(values) = call.values {
+            for (&variable, spare) in call.updates.iter().zip(&mut workspace.spares) {
+                if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {
+                    std::mem::swap(slot, spare);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What all programs of a process share: the compiler, and a pool for each number of threads asked for.
+struct Host {
+    compiler: Compiler,
+    target: Target,
+    pools: Mutex<BTreeMap<usize, Arc<Pool>>>,
+}
+
+impl Host {
+    fn get() -> Result<&'static Self> {
+        static HOST: OnceLock<std::result::Result<Host, String>> = OnceLock::new();
+        let host = HOST.get_or_init(|| {
+            let compiler = Compiler::new(CodeOptions::default()).map_err(|e| e.to_string())?;
+            let facts = compiler.target();
+            let (vector_bytes, fma) = (facts.vector_bytes, facts.fma);
+            let target = Target { name: "cpu".to_owned(), vector_bytes, fma, ..Target::default() };
+            Ok(Self { compiler, target, pools: Mutex::new(BTreeMap::new()) })
+        });
+        host.as_ref().map_err(|e| Error::Backend(e.clone()))
+    }
+
+    fn pool(&self, threads: Option<usize>) -> Arc<Pool> {
+        let all = std::thread::available_parallelism().map_or(1, usize::from);
+        let n = threads.unwrap_or(all).max(1);
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pools.entry(n).or_insert_with(|| Arc::new(Pool::new(n))))
+    }
+}

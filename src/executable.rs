@@ -1,0 +1,178 @@
+//! Executables: a program with its own workspace, over a state that others may share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lehr_ir::Array;
+use lehr_ir::array::Recycler;
+use lehr_ir::loc::Loc;
+use smallvec::SmallVec;
+
+use crate::engine::{Call, Values, Workspace};
+use crate::error::{Error, Result};
+use crate::inputs::{Bound, Feed, InputError, InputFault, Inputs, check_dtypes};
+use crate::outputs::{Outputs, check_targets, output_dtypes};
+use crate::program::{Program, Signature};
+use crate::state::State;
+
+/// How many dropped result arrays are kept for the next call, for each output.
+const KEPT: usize = 4;
+
+/// A program that can be called. Making one is cheap; each thread has its own.
+///
+/// A call checks names, dtypes, shapes and sizes before anything runs, and leaves every variable as it was if it fails.
+pub struct Executable {
+    program: Program,
+    state: State,
+    /// Where in the state each variable of the program is.
+    slots: Vec<usize>,
+    /// The arrays of the call so far, by input.
+    given: Vec<Option<Array>>,
+    inputs: Vec<Array>,
+    bound: Bound,
+    workspace: Workspace,
+    recycler: Arc<Recycler>,
+}
+
+impl Executable {
+    /// An executable of a program over a state, which then holds the program's variables as well.
+    pub fn new(program: Program, state: State) -> Self {
+        let slots = state.slots(&program.leaves.variables);
+        let recycler = Recycler::new(KEPT * program.signature().outputs.len());
+        Self {
+            slots,
+            recycler,
+            given: Vec::new(),
+            inputs: Vec::new(),
+            bound: Bound::default(),
+            workspace: Workspace::default(),
+            program,
+            state,
+        }
+    }
+
+    /// The same program over another state, such as that of a training step.
+    #[must_use]
+    pub fn with_state(self, state: &State) -> Self {
+        Self::new(self.program, state.clone())
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        self.program.signature()
+    }
+
+    /// The state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How long the program took to compile.
+    pub fn compile_time(&self) -> Duration {
+        self.program.compile_time()
+    }
+
+    /// Calls it, giving fresh arrays.
+    ///
+    /// # Errors
+    /// Inputs that do not fit; a failure of the backend. Variables then have the values they had.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let (x, y) = (Tensor::input("x", F32, ["n"]), Tensor::input("y", F32, ()));
+    /// let mut f = Function::new("f").output("z", &(&x + &y)).compile(Options::default())?;
+    /// let z: Vec<f32> = f.run(([1.0f32, 2.0], 10.0f32))?.unpack()?;
+    /// assert_eq!(z, [11.0, 12.0]);
+    /// let e = f.run([("x", 1.0f32)]).unwrap_err();
+    /// assert!(e.to_string().starts_with("f: the input `y`: f32[] is missing"));
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn run(&mut self, inputs: impl Inputs) -> Result<Outputs> {
+        let loc = std::panic::Location::caller();
+        self.take(inputs).map_err(|fault| self.fail(fault, loc.into()))?;
+        let mut outputs: SmallVec<[Array; 4]> = SmallVec::new();
+        for (dtype, shape) in output_dtypes(&self.program).zip(&self.bound.outputs) {
+            let data = self.recycler.take(dtype, shape.iter().product());
+            let array = Array::from_recycled(shape, data, &self.recycler);
+            outputs.push(array.map_err(|e| Error::internal(e.to_string()))?);
+        }
+        self.call(&mut outputs)?;
+        Ok(Outputs::new(self.program.clone(), outputs))
+    }
+
+    /// Calls it, writing the results into given arrays of the right dtypes and shapes.
+    ///
+    /// Once called with inputs of the same shapes before, compiled programs allocate nothing, if no array is shared.
+    /// # Errors
+    /// As [`Executable::run`]; arrays of other types than the results.
+    #[track_caller]
+    pub fn run_into(&mut self, inputs: impl Inputs, outputs: &mut [Array]) -> Result<()> {
+        let loc = std::panic::Location::caller();
+        self.take(inputs).map_err(|fault| self.fail(fault, loc.into()))?;
+        check_targets(&self.program, &self.bound.outputs, outputs, &loc.into())?;
+        self.call(outputs)
+    }
+
+    /// Takes the arrays of a call, checks them, and finds what their shapes determine.
+    fn take(&mut self, inputs: impl Inputs) -> Result<(), InputFault> {
+        let signature = self.program.signature();
+        let mut feed = Feed::new(signature, &mut self.given);
+        inputs.feed(&mut feed);
+        feed.finish()?;
+        self.inputs.clear();
+        for (given, (name, ty)) in self.given.iter_mut().zip(&signature.inputs) {
+            match given.take() {
+                Some(array) => self.inputs.push(array),
+                None => return Err(InputFault::Missing { name: name.clone(), ty: Box::new(ty.clone()) }),
+            }
+        }
+        check_dtypes(signature, &self.inputs)?;
+        // A function without inputs is bound anew each time, which costs nothing.
+        if self.inputs.is_empty() || !self.bound.fits(&self.inputs) {
+            self.bound = Bound::new(signature, &self.inputs)?;
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, outputs: &mut [Array]) -> Result<()> {
+        let (code, leaves) = (&self.program.code, &self.program.leaves);
+        let (workspace, inputs, slots, bindings) = (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
+        let mut run = |values: Values<'_>| {
+            let (sources, updates, data) = (&code.sources, &code.updates, &leaves.data);
+            code.engine.run(workspace, Call { sources, inputs, values, slots, updates, data, bindings, outputs })
+        };
+        let result = if code.updates.is_empty() {
+            self.state.read(|values| run(Values::Shared(values)))
+        } else {
+            self.state.write(|values| run(Values::Exclusive(values)))
+        };
+        // The caller's arrays are let go, so that they are not shared beyond the call.
+        self.inputs.clear();
+        result
+    }
+
+    fn fail(&mut self, fault: InputFault, loc: Loc) -> Error {
+        self.inputs.clear();
+        self.given.clear();
+        InputError { function: self.program.signature().name.clone(), fault, loc }.into()
+    }
+}
+
+/// Another executable of the same program over the same state.
+impl Clone for Executable {
+    fn clone(&self) -> Self {
+        Self::new(self.program.clone(), self.state.clone())
+    }
+}
+
+impl fmt::Debug for Executable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Executable({})", self.program.signature())
+    }
+}

@@ -1,0 +1,102 @@
+//! How a function is compiled.
+
+use lehr_passes::PassOptions;
+
+/// What runs a program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The reference evaluator, on the graph after the graph passes. Exact by definition, and slow.
+    Interp,
+    /// Native code through Cranelift (feature `cpu`).
+    Cpu,
+}
+
+impl Backend {
+    /// The spelling on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interp => "interp",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// The backends of this build.
+    pub fn available() -> &'static [Self] {
+        if crate::engine::HAS_CPU { &[Self::Interp, Self::Cpu] } else { &[Self::Interp] }
+    }
+}
+
+/// The fastest of this build.
+impl Default for Backend {
+    fn default() -> Self {
+        if crate::engine::HAS_CPU { Self::Cpu } else { Self::Interp }
+    }
+}
+
+impl std::str::FromStr for Backend {
+    type Err = UnknownBackend;
+
+    fn from_str(s: &str) -> Result<Self, UnknownBackend> {
+        [Self::Interp, Self::Cpu].into_iter().find(|b| b.name() == s).ok_or_else(|| UnknownBackend(s.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A spelling that names no backend.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` is not a backend; the backends are `interp` and `cpu`")]
+pub struct UnknownBackend(pub String);
+
+/// How a function is compiled.
+///
+/// ```
+/// use lehr::{Backend, Options};
+/// let options = Options::default().backend(Backend::Interp).disable("simplify");
+/// assert_eq!(options.backend, Backend::Interp);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// What runs it.
+    pub backend: Backend,
+    /// How many threads it may use; all cores if not given. Results do not depend on it.
+    pub threads: Option<usize>,
+    /// Which passes run, how far, and with how much fuel.
+    pub passes: PassOptions,
+}
+
+impl Options {
+    /// The same, run by this backend.
+    #[must_use]
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// The same, on at most so many threads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The same without a pass, by name.
+    #[must_use]
+    pub fn disable(mut self, pass: &str) -> Self {
+        self.passes.disable.push(pass.to_owned());
+        self
+    }
+
+    /// The same, with at most so many rewrites applied.
+    #[must_use]
+    pub fn fuel(mut self, rewrites: u64) -> Self {
+        self.passes.fuel = Some(rewrites);
+        self
+    }
+}

@@ -1,0 +1,89 @@
+//! Keys of random streams, on the host.
+
+use lehr_ir::ops::random::threefry2x32;
+
+/// A key of a random stream: two words. Equal keys give equal numbers, on every machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Key([u32; 2]);
+
+/// What the second word is mixed with when a number is folded in, so that it never meets the counters of the stream itself.
+pub(super) const FOLD: u32 = 0x9E37_79B9;
+
+impl Key {
+    /// The key of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self([(seed >> 32) as u32, seed as u32])
+    }
+
+    /// A key from its words.
+    pub const fn from_words(words: [u32; 2]) -> Self {
+        Self(words)
+    }
+
+    /// Its words.
+    pub const fn words(self) -> [u32; 2] {
+        self.0
+    }
+
+    /// Another key, from this one and a number.
+    ///
+    /// ```
+    /// use lehr::Key;
+    /// let key = Key::new(0);
+    /// assert_ne!(key.fold_in(1), key.fold_in(2));
+    /// assert_eq!(key.fold_in(1), Key::new(0).fold_in(1));
+    /// ```
+    #[must_use]
+    pub fn fold_in(self, data: u32) -> Self {
+        let mixed = [self.0[0] ^ data, self.0[1] ^ FOLD];
+        Self([threefry2x32(mixed, [0, 0])[0], threefry2x32(mixed, [0, 1])[0]])
+    }
+
+    /// So many other keys.
+    pub fn split(self, n: u32) -> Vec<Self> {
+        (0..n).map(|i| self.fold_in(i)).collect()
+    }
+
+    /// The random words of the stream, in order: those of [`random::bits`](crate::random::bits) as `u32`.
+    pub fn words_of_stream(self) -> impl Iterator<Item = u32> {
+        self.blocks().map(|[a, _]| a)
+    }
+
+    /// The pairs of random words of the stream.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = [u32; 2]> {
+        (0u64..).map(move |i| threefry2x32(self.0, [(i >> 32) as u32, i as u32]))
+    }
+}
+
+/// A source of keys, one after another: what models are made with.
+///
+/// ```
+/// use lehr::{Key, Keys};
+/// let mut keys = Keys::new(0);
+/// assert_ne!(keys.next(), keys.next());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Keys {
+    key: Key,
+    count: u32,
+}
+
+impl Keys {
+    /// The keys of a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self::of(Key::new(seed))
+    }
+
+    /// The keys made from one.
+    pub const fn of(key: Key) -> Self {
+        Self { key, count: 0 }
+    }
+
+    /// The next key.
+    #[expect(clippy::should_implement_trait, reason = "a source of keys never ends, so it is no iterator")]
+    pub fn next(&mut self) -> Key {
+        let key = self.key.fold_in(self.count);
+        self.count = self.count.wrapping_add(1);
+        key
+    }
+}

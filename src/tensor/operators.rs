@@ -1,0 +1,114 @@
+//! Rust's operators, between tensors and with numbers on either side.
+
+use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
+
+use half::{bf16, f16};
+use lehr_ir::loc::Loc;
+use lehr_ir::ops::BinaryOp;
+
+use super::operand::{Arg, Operand};
+use super::Tensor;
+
+macro_rules! operators {
+    ($($(#[$doc:meta])* $Trait:ident $method:ident => $build:ident $Op:ident;)*) => { $(
+        $(#[$doc])*
+        impl<R: Operand> $Trait<R> for &Tensor {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: R) -> Tensor {
+                Tensor::$build(BinaryOp::$Op, &Arg::Tensor(self.clone()), &rhs.operand(), &Loc::caller())
+            }
+        }
+
+        $(#[$doc])*
+        impl<R: Operand> $Trait<R> for Tensor {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: R) -> Tensor {
+                Tensor::$build(BinaryOp::$Op, &Arg::Tensor(self), &rhs.operand(), &Loc::caller())
+            }
+        }
+
+        operators!(@scalars $Trait $method $build $Op: bool i8 i16 i32 i64 u8 u16 u32 u64 usize isize f16 bf16 f32 f64);
+    )* };
+    (@scalars $Trait:ident $method:ident $build:ident $Op:ident: $($ty:ty)*) => { $(
+        impl $Trait<&Tensor> for $ty {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: &Tensor) -> Tensor {
+                Tensor::$build(BinaryOp::$Op, &self.operand(), &Arg::Tensor(rhs.clone()), &Loc::caller())
+            }
+        }
+
+        impl $Trait<Tensor> for $ty {
+            type Output = Tensor;
+
+            #[track_caller]
+            fn $method(self, rhs: Tensor) -> Tensor {
+                Tensor::$build(BinaryOp::$Op, &self.operand(), &Arg::Tensor(rhs), &Loc::caller())
+            }
+        }
+    )* };
+}
+
+operators! {
+    /// The sum.
+    Add add => binary Add;
+    /// The difference.
+    Sub sub => binary Sub;
+    /// The product, element by element.
+    Mul mul => binary Mul;
+    /// The true quotient: integers and bool are converted to `f32` first.
+    Div div => true_divide Div;
+    /// The remainder with the sign of the dividend, as for Rust's numbers; [`Tensor::remainder`] has NumPy's.
+    Rem rem => binary Rem;
+    /// Bitwise and; logical for bool.
+    BitAnd bitand => binary And;
+    /// Bitwise or; logical for bool.
+    BitOr bitor => binary Or;
+    /// Bitwise exclusive or; logical for bool.
+    BitXor bitxor => binary Xor;
+    /// Shift to the left, the count taken modulo the width.
+    Shl shl => binary Shl;
+    /// Shift to the right, the count taken modulo the width; arithmetic for signed integers.
+    Shr shr => binary Shr;
+}
+
+impl Neg for &Tensor {
+    type Output = Tensor;
+
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        self.negative()
+    }
+}
+
+impl Neg for Tensor {
+    type Output = Tensor;
+
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        self.negative()
+    }
+}
+
+impl Not for &Tensor {
+    type Output = Tensor;
+
+    #[track_caller]
+    fn not(self) -> Tensor {
+        self.bitwise_not()
+    }
+}
+
+impl Not for Tensor {
+    type Output = Tensor;
+
+    #[track_caller]
+    fn not(self) -> Tensor {
+        self.bitwise_not()
+    }
+}
