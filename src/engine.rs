@@ -13,7 +13,7 @@ use crate::function::Source;
 use crate::options::{Backend, Options};
 
 #[cfg(feature = "cpu")]
-mod cpu;
+pub(crate) mod cpu;
 mod interp;
 
 #[cfg(feature = "cpu")]

@@ -108,7 +108,12 @@ boxed! {
 /// The name of a list that is most like a wrong one, if any is alike.
 pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = wrong.chars().count().div_ceil(3).max(1);
-    names.into_iter().map(|n| (distance(wrong, n), n)).filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, n)| n)
+    names
+        .into_iter()
+        .map(|n| (distance(wrong, n), n))
+        .filter(|(d, _)| *d <= limit)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, n)| n)
 }
 
 /// How many letters must be put in, left out or changed (Levenshtein).

@@ -142,7 +142,8 @@ impl Executable {
 
     fn call(&mut self, outputs: &mut [Array]) -> Result<()> {
         let (code, leaves) = (&self.program.code, &self.program.leaves);
-        let (workspace, inputs, slots, bindings) = (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
+        let (workspace, inputs, slots, bindings) =
+            (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
         let mut run = |values: Values<'_>| {
             let (sources, updates, data) = (&code.sources, &code.updates, &leaves.data);
             code.engine.run(workspace, Call { sources, inputs, values, slots, updates, data, bindings, outputs })

@@ -260,7 +260,11 @@ impl Function {
                 return Err(self.refuse(format!("`{name}` is not a name of an output"), help, &self.loc));
             }
             if self.outputs[..i].iter().any(|(n, _)| n == name) {
-                return Err(self.refuse(format!("two outputs are named `{name}`"), "name outputs differently", &self.loc));
+                return Err(self.refuse(
+                    format!("two outputs are named `{name}`"),
+                    "name outputs differently",
+                    &self.loc,
+                ));
             }
         }
         if let Some(t) = self.inputs.iter().find(|t| t.0.as_input().is_none() && t.check().is_ok()) {
@@ -302,4 +306,3 @@ impl Function {
 pub(crate) fn key(v: &Arc<Variable>) -> usize {
     Arc::as_ptr(v) as usize
 }
-

@@ -122,9 +122,7 @@ impl InputFault {
                 format!("the input `{name}` is {ty}, the array is {got}; {size}"),
                 "a name is one size in all inputs of a call".to_owned(),
             ),
-            Self::Fact(violation) => {
-                (violation.to_string(), "call with sizes that the function assumes".to_owned())
-            }
+            Self::Fact(violation) => (violation.to_string(), "call with sizes that the function assumes".to_owned()),
             Self::Unbound { dim } => (
                 format!("the sizes of the inputs do not say what `{dim}` is made of"),
                 "give an input a dim that is the name alone".to_owned(),
@@ -370,7 +368,11 @@ impl Bound {
 pub(crate) fn check_dtypes(signature: &Signature, inputs: &[Array]) -> Result<(), InputFault> {
     for ((name, ty), array) in signature.inputs.iter().zip(inputs) {
         if array.dtype() != ty.dtype {
-            return Err(InputFault::DType { name: name.clone(), ty: Box::new(ty.clone()), got: Box::new(type_of(array)) });
+            return Err(InputFault::DType {
+                name: name.clone(),
+                ty: Box::new(ty.clone()),
+                got: Box::new(type_of(array)),
+            });
         }
     }
     Ok(())
@@ -384,8 +386,11 @@ pub(crate) fn type_of(array: &Array) -> Type {
 fn bind(signature: &Signature, inputs: &[Array]) -> Result<Bindings, InputFault> {
     let mut bindings = Bindings::default();
     let pairs = || signature.inputs.iter().zip(inputs);
-    let wrong = |(name, ty): &(String, Type), array: &Array, size| {
-        InputFault::Shape { name: name.clone(), ty: Box::new(ty.clone()), got: Box::new(type_of(array)), size }
+    let wrong = |(name, ty): &(String, Type), array: &Array, size| InputFault::Shape {
+        name: name.clone(),
+        ty: Box::new(ty.clone()),
+        got: Box::new(type_of(array)),
+        size,
     };
     for (input, array) in pairs() {
         if array.rank() != input.1.rank() {

@@ -60,6 +60,8 @@ pub mod data;
 mod engine;
 mod error;
 mod executable;
+pub mod explain;
+mod from_graph;
 mod function;
 pub mod init;
 pub mod inputs;
@@ -73,6 +75,8 @@ pub mod random;
 mod runtime;
 mod scope;
 pub mod shape;
+#[cfg(feature = "snapshot")]
+pub mod snapshot;
 mod state;
 pub mod tensor;
 pub mod transform;
@@ -82,6 +86,7 @@ pub use context::Context;
 pub use data::Dataset;
 pub use error::{Error, Result};
 pub use executable::Executable;
+pub use explain::Explanation;
 pub use function::Function;
 pub use lehr_ir as ir;
 pub use lehr_ir::{Array, DType, Dim, Element, Literal, Type};
@@ -104,7 +109,7 @@ pub mod prelude {
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::tensor::{Ellipsis, NewAxis, Tensor, by};
     pub use crate::{
-        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad, init, jvp,
-        losses, random, stop_gradient, value_and_grad, vjp, vmap,
+        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad, init,
+        jvp, losses, random, stop_gradient, value_and_grad, vjp, vmap,
     };
 }

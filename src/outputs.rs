@@ -156,7 +156,11 @@ impl Outputs {
 
     #[track_caller]
     fn count(&self, asked: usize) -> Result<()> {
-        if asked == self.arrays.len() { Ok(()) } else { Err(self.fail(OutputFault::Count { asked, known: self.known() })) }
+        if asked == self.arrays.len() {
+            Ok(())
+        } else {
+            Err(self.fail(OutputFault::Count { asked, known: self.known() }))
+        }
     }
 
     fn known(&self) -> Vec<String> {

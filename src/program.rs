@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lehr_ir::expr::Variable;
-use lehr_ir::graph::Graph;
+use lehr_ir::graph::{Graph, Output};
 use lehr_ir::loc::Loc;
 use lehr_ir::{Array, Facts, Type};
 use lehr_passes::{PassCx, PassRecord, pipeline};
@@ -152,9 +152,25 @@ fn signature(graph: &Graph, sources: &[Source]) -> Signature {
     Signature {
         name: graph.name.clone(),
         inputs: inputs.collect(),
-        outputs: graph.outputs().iter().map(|o| (o.name.clone(), graph.ty(o.value).clone())).collect(),
+        outputs: output_names(graph).into_iter().zip(graph.output_types().cloned()).collect(),
         facts: graph.facts.clone(),
     }
+}
+
+/// The outputs' names; one that has none, as can be in a graph that was read from text, gets one from its position.
+fn output_names(graph: &Graph) -> Vec<String> {
+    let taken = |name: &str| graph.outputs().iter().any(|o| o.name == name);
+    let name = |(i, o): (usize, &Output)| {
+        let mut name = o.name.clone();
+        if name.is_empty() {
+            name = format!("out_{i}");
+            while taken(&name) {
+                name.push('_');
+            }
+        }
+        name
+    };
+    graph.outputs().iter().enumerate().map(name).collect()
 }
 
 /// Refuses a name of a size that no input gives a value.

@@ -42,9 +42,8 @@ dim_numbers!(i32, i64, u32, usize, Dim, &Dim);
 
 impl IntoDim for &str {
     fn into_dim(self) -> Result<Dim, ShapeError> {
-        let dim: Dim = self
-            .parse()
-            .map_err(|e| ShapeError::Unreadable { text: self.to_owned(), reason: format!("{e}") })?;
+        let dim: Dim =
+            self.parse().map_err(|e| ShapeError::Unreadable { text: self.to_owned(), reason: format!("{e}") })?;
         if dim.symbols().any(|s| is_reserved(&s)) {
             return Err(ShapeError::Reserved(self.to_owned()));
         }

@@ -315,7 +315,9 @@ fn same_types(op: &str, what: &str, of: &[Tensor], given: &[Tensor], loc: &Loc) 
 fn carry(e: &DiffError, loc: &Loc) -> Tensor {
     match e {
         // These name the operation's own line and the path to it.
-        DiffError::Missing(_) | DiffError::NotLinear { .. } | DiffError::Op(_) => carry_text(&e.to_string(), &Loc::UNKNOWN),
+        DiffError::Missing(_) | DiffError::NotLinear { .. } | DiffError::Op(_) => {
+            carry_text(&e.to_string(), &Loc::UNKNOWN)
+        }
         _ => carry_text(&e.to_string(), loc),
     }
 }

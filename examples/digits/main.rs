@@ -37,7 +37,11 @@ fn report(config: &Config, explain: bool) -> lehr::Result<()> {
     println!("test accuracy: {:.1} %", 100.0 * report.accuracy);
     println!("\n{}", show::confusion(&labels, &found));
     println!("{}", show::digits(&test, &labels, &found, 4)?);
-    println!("compiling {:.1} ms, training {:.2} s", report.compiling.as_secs_f64() * 1e3, report.running.as_secs_f64());
+    println!(
+        "compiling {:.1} ms, training {:.2} s",
+        report.compiling.as_secs_f64() * 1e3,
+        report.running.as_secs_f64()
+    );
 
     let file = std::env::temp_dir().join(format!("digits-{}.safetensors", std::process::id()));
     trainer.save(&file)?;

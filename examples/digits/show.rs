@@ -61,7 +61,11 @@ pub fn digits(data: &Dataset, labels: &[i64], found: &[i64], count: usize) -> le
 pub fn passes(program: &Program) -> String {
     let mut text = format!("{}\n", program.signature());
     for pass in program.passes() {
-        let change = if pass.changed { format!("{} -> {}", pass.nodes_before, pass.nodes_after) } else { "unchanged".to_owned() };
+        let change = if pass.changed {
+            format!("{} -> {}", pass.nodes_before, pass.nodes_after)
+        } else {
+            "unchanged".to_owned()
+        };
         let _ = writeln!(text, "{:<20} {change:<16} {:.2} ms", pass.name, pass.duration.as_secs_f64() * 1e3);
     }
     text

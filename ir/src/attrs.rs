@@ -197,7 +197,12 @@ impl Reader {
     }
 
     /// One of a set of identifiers.
-    pub fn choice<T: Copy>(&mut self, name: &str, all: &[T], spell: impl Fn(T) -> &'static str) -> Result<T, AttrError> {
+    pub fn choice<T: Copy>(
+        &mut self,
+        name: &str,
+        all: &[T],
+        spell: impl Fn(T) -> &'static str,
+    ) -> Result<T, AttrError> {
         let s = self.name(name)?;
         all.iter().copied().find(|&t| spell(t) == s).ok_or_else(|| form(name, "one of the operation's choices"))
     }

@@ -96,11 +96,7 @@ impl Bindings {
     pub fn bind(&mut self, symbol: &Symbol, value: i64) -> Result<(), Conflict> {
         match self.place(symbol) {
             Ok(place) if self.0[place].1 == value => Ok(()),
-            Ok(place) => Err(Conflict {
-                symbol: symbol.clone(),
-                first: self.0[place].1,
-                second: value,
-            }),
+            Ok(place) => Err(Conflict { symbol: symbol.clone(), first: self.0[place].1, second: value }),
             Err(place) => {
                 self.0.insert(place, (symbol.clone(), value));
                 Ok(())
@@ -132,10 +128,7 @@ impl Bindings {
         let bound = pattern.substitute(&|symbol| self.get(symbol).map(Dim::from));
         if let Some(fault) = bound.fault() {
             // Too large a substitution may still have a value.
-            let unevaluated = |error| UnifyError::Unevaluated {
-                pattern: pattern.clone(),
-                error,
-            };
+            let unevaluated = |error| UnifyError::Unevaluated { pattern: pattern.clone(), error };
             if pattern.symbols().any(|symbol| self.get(&symbol).is_none()) {
                 return Err(unevaluated(fault.into()));
             }
@@ -156,19 +149,10 @@ impl Bindings {
         };
         let value = solve(a.into(), i128::from(actual) - i128::from(b));
         let Some(value) = value else {
-            return Err(UnifyError::NotInteger {
-                pattern: pattern.clone(),
-                symbol,
-                actual,
-            });
+            return Err(UnifyError::NotInteger { pattern: pattern.clone(), symbol, actual });
         };
         if value < 0 {
-            return Err(UnifyError::Negative {
-                pattern: pattern.clone(),
-                symbol,
-                value,
-                actual,
-            });
+            return Err(UnifyError::Negative { pattern: pattern.clone(), symbol, value, actual });
         }
         if let Err(place) = self.place(&symbol) {
             self.0.insert(place, (symbol.clone(), value));
@@ -208,11 +192,7 @@ fn compare(pattern: &Dim, expected: i64, actual: i64) -> Result<Unified, UnifyEr
     if expected == actual {
         Ok(Unified::Matched)
     } else {
-        Err(UnifyError::Mismatch {
-            pattern: pattern.clone(),
-            expected,
-            actual,
-        })
+        Err(UnifyError::Mismatch { pattern: pattern.clone(), expected, actual })
     }
 }
 
@@ -264,10 +244,7 @@ mod tests {
         let mut bindings = Bindings::default();
         let all = pairs.iter().try_for_each(|(pattern, actual)| {
             let before = bindings.clone();
-            bindings
-                .unify(&dim(pattern), *actual)
-                .map(drop)
-                .inspect_err(|_| assert_eq!(bindings, before))
+            bindings.unify(&dim(pattern), *actual).map(drop).inspect_err(|_| assert_eq!(bindings, before))
         });
         let found = all.map_or_else(|error| error.to_string(), |()| bindings.to_string());
         assert_eq!(found, expect, "{pairs:?}");
@@ -283,22 +260,10 @@ mod tests {
         check(&[("7", 8)], "`7` is 7, not 8");
         check(&[("n", 4), ("n + 1", 4)], "`n + 1` is 5, not 4");
         check(&[("2*n", 5)], "`2*n` is 5 for no 64-bit integer `n`");
-        check(
-            &[("n + 3", 1)],
-            "`n + 3` is 1 only for `n` = -2, which is negative",
-        );
-        check(
-            &[("n", 0), ("floordiv(4, n)", 1)],
-            "`floordiv(4, n)` cannot be evaluated: division by zero",
-        );
-        check(
-            &[("n", i64::MAX), ("n*n", 1)],
-            "`n*n` cannot be evaluated: the value does not fit in 64 bits",
-        );
-        check(
-            &[("n - 9223372036854775807", 1)],
-            "`n - 9223372036854775807` is 1 for no 64-bit integer `n`",
-        );
+        check(&[("n + 3", 1)], "`n + 3` is 1 only for `n` = -2, which is negative");
+        check(&[("n", 0), ("floordiv(4, n)", 1)], "`floordiv(4, n)` cannot be evaluated: division by zero");
+        check(&[("n", i64::MAX), ("n*n", 1)], "`n*n` cannot be evaluated: the value does not fit in 64 bits");
+        check(&[("n - 9223372036854775807", 1)], "`n - 9223372036854775807` is 1 for no 64-bit integer `n`");
     }
 
     #[test]
@@ -307,10 +272,7 @@ mod tests {
         let n = Symbol::new("n").unwrap();
         assert_eq!(bindings.unify(&dim("n*m"), 6), Ok(Unified::Deferred));
         assert_eq!(bindings.unify(&dim("n*n"), 4), Ok(Unified::Deferred));
-        assert_eq!(
-            bindings.unify(&dim("n"), 2),
-            Ok(Unified::Bound(n.clone(), 2))
-        );
+        assert_eq!(bindings.unify(&dim("n"), 2), Ok(Unified::Bound(n.clone(), 2)));
         assert_eq!(bindings.unify(&dim("n*n"), 4), Ok(Unified::Matched));
         assert_eq!(bindings.bind(&n, 2), Ok(()));
         let conflict = bindings.bind(&n, 3).unwrap_err();

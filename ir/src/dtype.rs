@@ -142,7 +142,11 @@ impl DType {
         match (a.kind(), b.kind()) {
             (Kind::Bool, _) => b,
             (Kind::Signed, Kind::Signed) | (Kind::Unsigned, Kind::Unsigned) => {
-                if a.size() >= b.size() { a } else { b }
+                if a.size() >= b.size() {
+                    a
+                } else {
+                    b
+                }
             }
             (Kind::Signed, Kind::Unsigned) => match b.size().max(a.size() / 2) {
                 1 => I16,

@@ -103,12 +103,7 @@ impl Facts {
     ///
     /// # Errors
     /// As [`Facts::assume`]; a range of constants without an element is a contradiction.
-    pub fn range(
-        &mut self,
-        symbol: &Symbol,
-        low: impl Into<Dim>,
-        high: impl Into<Dim>,
-    ) -> Result<(), FactError> {
+    pub fn range(&mut self, symbol: &Symbol, low: impl Into<Dim>, high: impl Into<Dim>) -> Result<(), FactError> {
         let (dim, low) = (Dim::from(symbol), low.into());
         let signed = self.decide_ge(&low, &Dim::ZERO) != Some(true);
         let signed = signed.then(|| Fact::Signed(symbol.clone()));
@@ -210,16 +205,10 @@ impl Facts {
     }
 
     fn assume_all(&mut self, facts: impl IntoIterator<Item = Fact>) -> Result<(), FactError> {
-        let mut all = self
-            .0
-            .as_ref()
-            .map_or_else(BTreeSet::new, |known| known.facts.clone());
+        let mut all = self.0.as_ref().map_or_else(BTreeSet::new, |known| known.facts.clone());
         let count = all.len();
         for fact in facts {
-            let contradiction = |fact| FactError::Contradiction {
-                fact,
-                known: self.facts().cloned().collect(),
-            };
+            let contradiction = |fact| FactError::Contradiction { fact, known: self.facts().cloned().collect() };
             match fact.normalised()? {
                 fact::Normal::Always => {}
                 fact::Normal::Never => return Err(contradiction(fact)),
@@ -234,15 +223,10 @@ impl Facts {
         if all.len() == count {
             return Ok(());
         }
-        let solved =
-            Solved::new(&all).map_err(|solve::Contradiction(fact)| FactError::Contradiction {
-                known: all
-                    .iter()
-                    .filter(|other| **other != fact)
-                    .cloned()
-                    .collect(),
-                fact,
-            })?;
+        let solved = Solved::new(&all).map_err(|solve::Contradiction(fact)| FactError::Contradiction {
+            known: all.iter().filter(|other| **other != fact).cloned().collect(),
+            fact,
+        })?;
         self.0 = Some(Arc::new(Known { facts: all, solved }));
         Ok(())
     }
@@ -320,9 +304,7 @@ impl Serialize for Facts {
 impl<'de> Deserialize<'de> for Facts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut facts = Self::default();
-        facts
-            .assume_all(Vec::<Fact>::deserialize(deserializer)?)
-            .map_err(serde::de::Error::custom)?;
+        facts.assume_all(Vec::<Fact>::deserialize(deserializer)?).map_err(serde::de::Error::custom)?;
         Ok(facts)
     }
 }

@@ -1,7 +1,7 @@
 //! The language of lehr: types, symbolic dims, the graph and its operations, the evaluator, kernel IR and plans.
 //!
 //! This crate knows no pass and no device. See `ARCHITECTURE.md` for the map.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod array;
 pub mod attrs;

@@ -108,14 +108,9 @@ impl Literal {
             DType::F32 | DType::C64 => f64::from(f32::from_bits(b as u32)),
             DType::F64 | DType::C128 => f64::from_bits(b),
             DType::U64 => b as f64,
-            DType::Bool
-            | DType::I8
-            | DType::I16
-            | DType::I32
-            | DType::I64
-            | DType::U8
-            | DType::U16
-            | DType::U32 => self.to_i64().unwrap_or_default() as f64,
+            DType::Bool | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::U8 | DType::U16 | DType::U32 => {
+                self.to_i64().unwrap_or_default() as f64
+            }
         }
     }
 
@@ -248,7 +243,8 @@ mod tests {
 
     #[test]
     fn text_is_exact_for_special_values_of_every_dtype() {
-        let values = [0.0, -0.0, 1.0, -1.5, 0.1, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-320, 1e-42, 65504.0, 1e300];
+        let values =
+            [0.0, -0.0, 1.0, -1.5, 0.1, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-320, 1e-42, 65504.0, 1e300];
         for dtype in DType::ALL {
             let extra = [Literal::lowest(dtype), Literal::highest(dtype), Literal::from_bits(dtype, [0x7fc0_0001, 7])];
             for l in values.into_iter().map(|x| Literal::from_f64(dtype, x)).chain(extra) {

@@ -11,8 +11,8 @@
 
 use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Def, Graph, Node, NodeId, Value};
-use lehr_ir::ops::lower::Access;
 use lehr_ir::ops::Lowering;
+use lehr_ir::ops::lower::Access;
 use lehr_ir::{DType, Shape, Target};
 use smallvec::SmallVec;
 
@@ -268,8 +268,11 @@ impl<'a> Fuser<'a> {
 
     fn merge(&mut self, into: u32, from: u32) {
         let other = &mut self.groups[from as usize];
-        let (members, reduced, reasons) =
-            (std::mem::take(&mut other.members), std::mem::take(&mut other.reduced), std::mem::take(&mut other.reasons));
+        let (members, reduced, reasons) = (
+            std::mem::take(&mut other.members),
+            std::mem::take(&mut other.reduced),
+            std::mem::take(&mut other.reasons),
+        );
         for m in &members {
             self.group_of[m.index()] = Some(into);
         }
@@ -370,7 +373,9 @@ fn compose(relative: Lie, reader: &Embedding) -> Lie {
 /// How a value of shape `shape` lies in `domain` if it has one element for each of its indices.
 fn embed_shape(shape: &Shape, domain: &Shape) -> Option<Embedding> {
     if shape == domain {
-        return Some(shape.iter().enumerate().map(|(i, d)| if d.is_one() { Lie::Zero } else { Lie::Axis(i) }).collect());
+        return Some(
+            shape.iter().enumerate().map(|(i, d)| if d.is_one() { Lie::Zero } else { Lie::Axis(i) }).collect(),
+        );
     }
     None
 }

@@ -4,8 +4,8 @@
 //! [`derivative`] and [`batch`] run when a user asks for them, not in the pipeline.
 #![forbid(unsafe_code)]
 
-pub mod compile;
 pub mod batch;
+pub mod compile;
 pub mod derivative;
 pub mod driver;
 pub mod eliminate_common;

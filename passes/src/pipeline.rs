@@ -69,8 +69,16 @@ impl Default for GraphPasses {
 /// # Errors
 /// As [`run_passes`], and an option that names no pass of the list.
 pub fn optimize(graph: Graph, cx: &mut PassCx) -> Result<Graph, PassError> {
+    optimize_observed(graph, cx, &mut |_, _| {})
+}
+
+/// As [`optimize`]; `observe` is called after each pass.
+///
+/// # Errors
+/// As [`optimize`].
+pub fn optimize_observed(graph: Graph, cx: &mut PassCx, observe: &mut Observer<'_, Graph>) -> Result<Graph, PassError> {
     let passes = GraphPasses::default();
     let names: Vec<&'static str> = passes.list().iter().map(|p| p.name()).collect();
     check_names(cx, &names)?;
-    passes.run(graph, cx, &mut |_, _| {})
+    passes.run(graph, cx, observe)
 }

@@ -51,9 +51,10 @@ pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
             }
             let size = bytes(plan, b);
             report.unshared = &report.unshared + &size;
-            let place = dying.iter().copied().find(|&r| {
-                !taken.contains(&r) && bytes(plan, r) == size && is_in_place(step, &plan.kernels, r, b)
-            });
+            let place = dying
+                .iter()
+                .copied()
+                .find(|&r| !taken.contains(&r) && bytes(plan, r) == size && is_in_place(step, &plan.kernels, r, b));
             slot_of[b.index()] = Some(match place {
                 Some(r) => {
                     taken.push(r);
@@ -64,7 +65,8 @@ pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
             });
         }
         let unused = writes.iter().copied().filter(|b| last[b.index()] == i && slot_of[b.index()].is_some());
-        let freed: SmallVec<[BufferId; 6]> = dying.iter().copied().chain(unused).filter(|b| !taken.contains(b)).collect();
+        let freed: SmallVec<[BufferId; 6]> =
+            dying.iter().copied().chain(unused).filter(|b| !taken.contains(b)).collect();
         for b in freed {
             slots.give_back(slot_of[b.index()].unwrap_or_default());
         }

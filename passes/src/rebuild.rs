@@ -83,6 +83,9 @@ impl<'g> Rebuild<'g> {
     }
 }
 
+/// A pass on the graph of a region.
+type RunOn<'a> = dyn FnMut(&Graph, &mut Regions) -> Result<Outcome<Graph>, PassError> + 'a;
+
 /// Regions that a pass has mapped already, so that a body shared by many calls is mapped once and stays shared.
 #[derive(Default)]
 pub(crate) struct Regions {
@@ -93,11 +96,7 @@ impl Regions {
     /// The operation with its regions mapped; `None` if none changed.
     ///
     /// The graph that holds the operation has to outlive this memo, which knows regions by their address.
-    pub(crate) fn map(
-        &mut self,
-        op: &Op,
-        run: &mut dyn FnMut(&Graph, &mut Self) -> Result<Outcome<Graph>, PassError>,
-    ) -> Result<Option<Op>, PassError> {
+    pub(crate) fn map(&mut self, op: &Op, run: &mut RunOn<'_>) -> Result<Option<Op>, PassError> {
         let Op::Call(call) = op else { return Ok(None) };
         let body = self.region(&call.body, run)?;
         let jvp = match &call.jvp {
@@ -112,11 +111,7 @@ impl Regions {
         Ok(Some(Call { name: call.name.clone(), attrs: call.attrs.clone(), body, jvp }.into()))
     }
 
-    fn region(
-        &mut self,
-        region: &Region,
-        run: &mut dyn FnMut(&Graph, &mut Self) -> Result<Outcome<Graph>, PassError>,
-    ) -> Result<Option<Region>, PassError> {
+    fn region(&mut self, region: &Region, run: &mut RunOn<'_>) -> Result<Option<Region>, PassError> {
         let key = Arc::as_ptr(region);
         if let Some(known) = self.done.get(&key) {
             return Ok(known.clone());

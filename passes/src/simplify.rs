@@ -13,7 +13,7 @@
 use lehr_ir::facts::Facts;
 use lehr_ir::graph::{Builder, Graph, Node, Value};
 use lehr_ir::ops::{Op, OpKind};
-use lehr_ir::{Dim, Kind, Literal, OpError, Type};
+use lehr_ir::{Dim, Kind, Literal, Type};
 use smallvec::SmallVec;
 
 use crate::pass::{Outcome, Pass, PassCx, PassError};
@@ -207,7 +207,7 @@ impl Simplify {
         cx: &mut PassCx,
         depth: usize,
     ) -> Result<Value, PassError> {
-        let types = b.infer(op, &operands).map_err(OpError::from)?;
+        let types = b.infer(op, &operands)?;
         if let Some(value) = self.rewrite(b, op, &operands, &types[0], cx, depth)? {
             return Ok(value);
         }
@@ -217,6 +217,7 @@ impl Simplify {
 }
 
 /// What a rule makes of an operation.
+#[expect(clippy::large_enum_variant, reason = "it lives for one step, and a box would cost more than the move")]
 enum Step {
     /// A value that is there.
     Done(Value),
@@ -277,11 +278,13 @@ impl<'a> Site<'a> {
     fn splat(&self, mut v: Value) -> Option<Literal> {
         loop {
             let node = self.def(v)?;
-            match &node.op {
-                Op::Constant(c) => return c.value.item(),
-                Op::Broadcast(_) | Op::Reshape(_) => v = node.operands[0],
-                _ => return None,
+            if let Op::Constant(c) = &node.op {
+                return c.value.item();
             }
+            if !matches!(node.op, Op::Broadcast(_) | Op::Reshape(_)) {
+                return None;
+            }
+            v = node.operands[0];
         }
     }
 

@@ -50,7 +50,9 @@ pub enum DataError {
         known: Vec<String>,
     },
     /// Columns of different numbers of rows, or without rows.
-    #[error("data: the column `{name}` has the shape {shape:?}, and there are {rows} rows\n  = help: give each column a first dim of the number of rows")]
+    #[error(
+        "data: the column `{name}` has the shape {shape:?}, and there are {rows} rows\n  = help: give each column a first dim of the number of rows"
+    )]
     Rows {
         /// The column.
         name: String,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lehr_backends::cpu::{Compiler, Options as CodeOptions, Pool, Program};
 use lehr_ir::graph::Graph;
+use lehr_ir::kernel::Kernel;
 use lehr_ir::{Array, Target};
 use lehr_passes::compile::plan_of;
 use lehr_passes::fuse::Fusion;
@@ -12,6 +13,7 @@ use lehr_passes::plan_memory::MemoryReport;
 
 use super::{Call, Values, Workspace};
 use crate::error::{Error, Result};
+use crate::explain::Listing;
 use crate::function::Source;
 use crate::options::Options;
 
@@ -68,6 +70,19 @@ impl Cpu {
         }
         Ok(())
     }
+}
+
+/// What programs are lowered for.
+pub(crate) fn target() -> Result<Target> {
+    Ok(Host::get()?.target.clone())
+}
+
+/// The code of kernels as text.
+pub(crate) fn listings(kernels: &[Arc<Kernel>]) -> Result<Vec<Listing>> {
+    let kernels: Vec<&Kernel> = kernels.iter().map(|k| &**k).collect();
+    let compiler = Compiler::new(CodeOptions { texts: true, ..CodeOptions::default() });
+    let unit = compiler.and_then(|c| c.compile(&kernels)).map_err(|e| Error::Backend(e.to_string()))?;
+    Ok(unit.reports().iter().map(|r| Listing { clif: r.clif.clone(), asm: r.disassembly.clone() }).collect())
 }
 
 /// What all programs of a process share: the compiler, and a pool for each number of threads asked for.

@@ -1,8 +1,8 @@
 //! Adam.
 
 use super::{Optimizer, Weight, rate};
-use crate::tensor::{Arg, Operand, Tensor};
 use crate::DType;
+use crate::tensor::{Arg, Operand, Tensor};
 
 /// Adam: steps scaled by running means of the gradient and its square, corrected for their start at 0.
 ///

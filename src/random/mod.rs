@@ -190,11 +190,7 @@ pub fn fold_in(key: impl IntoKey, data: u32) -> Tensor {
 }
 
 fn fold_in_at(key: &Tensor, data: u32, loc: &Loc) -> Tensor {
-    let salt = Tensor::apply(
-        lehr_ir::ops::Constant { value: lehr_ir::Array::from([data, key::FOLD]) },
-        &[],
-        loc,
-    );
+    let salt = Tensor::apply(lehr_ir::ops::Constant { value: lehr_ir::Array::from([data, key::FOLD]) }, &[], loc);
     let mixed = Tensor::binary(BinaryOp::Xor, &key.operand(), &salt.operand(), loc);
     Tensor::apply(RandomBits { dtype: DType::U32, shape: Shape::from_iter([2.into()]) }, &[&mixed], loc)
 }
@@ -213,4 +209,3 @@ fn not_float(op: &str, dtype: DType, loc: Loc) -> Tensor {
     let rule = format!("random numbers are floats, not {dtype}");
     Tensor::refuse(op, &[], &rule, "ask for f32 or f64, or use randint", loc)
 }
-

@@ -25,7 +25,9 @@ pub enum StateError {
     #[error("state: the tensor is no variable\n  = help: give one made by Tensor::variable or Tensor::buffer")]
     NoVariable,
     /// A value has another dtype or shape than its variable.
-    #[error("state: the variable `{name}` is {ty}, the array is {got}; dtype and shape must agree\n  = help: convert or reshape the array")]
+    #[error(
+        "state: the variable `{name}` is {ty}, the array is {got}; dtype and shape must agree\n  = help: convert or reshape the array"
+    )]
     Type {
         /// The variable.
         name: String,

@@ -5,8 +5,8 @@ use lehr_ir::ops::{Combine, Gather, OutOfRange, Reshape, Scatter};
 use lehr_ir::{DType, Dim, Shape};
 use smallvec::SmallVec;
 
-use super::operand::{broadcast_all, to_dtype};
 use super::operand::Arg;
+use super::operand::{broadcast_all, to_dtype};
 use super::{Built, Tensor, settle, sound};
 use crate::shape::{IntoAxis, IntoDim};
 use crate::tensor::operand::Operand;

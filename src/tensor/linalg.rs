@@ -142,7 +142,8 @@ impl Tensor {
         if mine == theirs {
             return Ok(self.clone());
         }
-        let stand_in = |shape: &Shape| repeat_into(&super::operand::constant(lehr_ir::Literal::from(false), loc), shape, loc);
+        let stand_in =
+            |shape: &Shape| repeat_into(&super::operand::constant(lehr_ir::Literal::from(false), loc), shape, loc);
         let both = broadcast_all("matmul", &[stand_in(&mine), stand_in(&theirs)], loc)
             .map_err(|_| self.batch_error(other, loc))?;
         let mut shape: Shape = both[0].shape().iter().cloned().collect();

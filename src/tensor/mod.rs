@@ -141,7 +141,9 @@ impl Tensor {
         let loc = Loc::caller();
         let fact: Fact = match fact.parse() {
             Ok(fact) => fact,
-            Err(e) => return Self::refuse("assume", &[self], &format!("{e}"), "write it as `n == 2*m` or `n >= 1`", loc),
+            Err(e) => {
+                return Self::refuse("assume", &[self], &format!("{e}"), "write it as `n == 2*m` or `n >= 1`", loc);
+            }
         };
         if let Some(reserved) = fact.symbols().find(is_reserved) {
             let rule = format!("`{reserved}` is a reserved name");
@@ -201,7 +203,11 @@ impl Tensor {
     }
 
     pub(crate) fn cast_at(&self, dtype: DType, loc: &Loc) -> Self {
-        if self.dtype().is_none_or(|d| d == dtype) { self.clone() } else { Self::apply(Convert { dtype }, &[self], loc) }
+        if self.dtype().is_none_or(|d| d == dtype) {
+            self.clone()
+        } else {
+            Self::apply(Convert { dtype }, &[self], loc)
+        }
     }
 
     /// A tensor that carries an error, or those of its operands if they carry any.

@@ -2,12 +2,11 @@
 
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Rem, Shl, Shr, Sub};
 
-use half::{bf16, f16};
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::BinaryOp;
 
-use super::operand::{Arg, Operand};
 use super::Tensor;
+use super::operand::{Arg, Operand};
 
 macro_rules! operators {
     ($($(#[$doc:meta])* $Trait:ident $method:ident => $build:ident $Op:ident;)*) => { $(
@@ -31,7 +30,8 @@ macro_rules! operators {
             }
         }
 
-        operators!(@scalars $Trait $method $build $Op: bool i8 i16 i32 i64 u8 u16 u32 u64 usize isize f16 bf16 f32 f64);
+        // One type for each kind of number: so `1.5 * &x` needs no annotation, and the literal is weak whatever its type.
+        operators!(@scalars $Trait $method $build $Op: bool i64 f64);
     )* };
     (@scalars $Trait:ident $method:ident $build:ident $Op:ident: $($ty:ty)*) => { $(
         impl $Trait<&Tensor> for $ty {

@@ -228,7 +228,8 @@ impl Tensor {
             return Err(refuse(format!("{rests} ellipses are given"), "give one ellipsis at most"));
         }
         let mut spare = self.rank() - used;
-        let mut window = Window { slice: Slice::along(self.shape(), 0, Dim::ZERO, Dim::ZERO), reverse: SmallVec::new() };
+        let mut window =
+            Window { slice: Slice::along(self.shape(), 0, Dim::ZERO, Dim::ZERO), reverse: SmallVec::new() };
         window.slice.limit = self.shape().iter().cloned().collect();
         let (mut shape, mut d) = (Shape::new(), 0);
         for index in indices.iter().chain(if rests == 0 { &[Index::Rest][..] } else { &[] }) {
@@ -282,7 +283,10 @@ impl Window {
         if let Some(n) = size.as_const()
             && !(0..n).contains(&at.as_const().unwrap_or(-1))
         {
-            return Err((format!("position {i} is outside dim {d} of size {n}"), "index from minus the size to the size minus 1"));
+            return Err((
+                format!("position {i} is outside dim {d} of size {n}"),
+                "index from minus the size to the size minus 1",
+            ));
         }
         self.slice.limit[d] = &at + 1;
         self.slice.start[d] = at;
@@ -290,7 +294,14 @@ impl Window {
     }
 
     /// Sets the window along a dim; gives its size.
-    fn range(&mut self, d: usize, start: Option<i64>, stop: Option<i64>, step: i64, size: &Dim) -> Result<Dim, Refusal> {
+    fn range(
+        &mut self,
+        d: usize,
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: i64,
+        size: &Dim,
+    ) -> Result<Dim, Refusal> {
         if step == 0 {
             return Err((format!("the step along dim {d} is 0"), "step by 1 or more, or backwards by -1 or less"));
         }

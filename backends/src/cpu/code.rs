@@ -44,7 +44,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { vectors: true, native: true, threads: std::thread::available_parallelism().map_or(1, usize::from), texts: false }
+        Self {
+            vectors: true,
+            native: true,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            texts: false,
+        }
     }
 }
 
@@ -129,7 +134,9 @@ impl Compiler {
         let work = || {
             let mut worker = Worker::default();
             let mut done = Vec::new();
-            while let Some((i, kernel)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?))) {
+            while let Some((i, kernel)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?)))
+            {
                 done.push((i, self.compile_one(kernel, &mut worker)));
             }
             done
@@ -187,7 +194,10 @@ impl Compiler {
         }
         let fail = |e: cranelift_module::ModuleError| CompileError::Install(e.to_string());
         let mut unit = CodeUnit {
-            module: Mutex::new(Some(JITModule::new(JITBuilder::with_isa(Arc::clone(&self.isa), default_libcall_names())))),
+            module: Mutex::new(Some(JITModule::new(JITBuilder::with_isa(
+                Arc::clone(&self.isa),
+                default_libcall_names(),
+            )))),
             entries: Vec::new(),
             reports: Vec::new(),
         };

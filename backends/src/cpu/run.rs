@@ -106,7 +106,8 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
                 unsafe { std::ptr::copy_nonoverlapping(from, to, *bytes) };
             }
             Command::Host { step, operands, results } => {
-                let StepKind::Host { op, operands: types, results: out } = &program.plan().steps[*step as usize].kind else {
+                let StepKind::Host { op, operands: types, results: out } = &program.plan().steps[*step as usize].kind
+                else {
                     continue;
                 };
                 let mut arrays = Vec::with_capacity(operands.len());

@@ -15,8 +15,8 @@ mod convert;
 mod data;
 mod fmt;
 
-pub use data::{Data, Element, Recycler};
 use data::Buffer;
+pub use data::{Data, Element, Recycler};
 
 /// The sizes of a host array.
 pub type Sizes = SmallVec<[usize; 4]>;

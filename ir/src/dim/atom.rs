@@ -32,9 +32,7 @@ impl AtomKind {
 
     /// The kind with this name in text.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::FloorDiv, Self::Mod, Self::Min, Self::Max]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        [Self::FloorDiv, Self::Mod, Self::Min, Self::Max].into_iter().find(|kind| kind.name() == name)
     }
 
     /// Applies the function, giving the canonical form.
@@ -84,12 +82,7 @@ impl Atom {
     /// Makes an atom as it stands; the arguments are those of a canonical atom, or of a readable one.
     pub(super) fn raw(kind: AtomKind, lhs: Dim, rhs: Dim) -> Self {
         let hash = mix(mix(mix(5, kind as u64), lhs.hash_word()), rhs.hash_word());
-        Self(Arc::new(AtomBody {
-            kind,
-            lhs,
-            rhs,
-            hash,
-        }))
+        Self(Arc::new(AtomBody { kind, lhs, rhs, hash }))
     }
 
     pub(super) fn hash_word(&self) -> u64 {
@@ -202,15 +195,10 @@ fn floordiv_const(lhs: &Dim, divisor: i64) -> Dim {
         rest = rest.map_coefficients(|c| c.rem_euclid(divisor));
         if quotient.fault().is_some() || rest.fault().is_some() || rest.as_const().is_some() {
             // A constant rest is in `0..divisor`, so its quotient is 0.
-            return if rest.fault().is_some() {
-                rest
-            } else {
-                quotient
-            };
+            return if rest.fault().is_some() { rest } else { quotient };
         }
-        let common = rest.terms().iter().fold(divisor.unsigned_abs(), |g, term| {
-            gcd(g, term.coefficient().unsigned_abs())
-        });
+        let common =
+            rest.terms().iter().fold(divisor.unsigned_abs(), |g, term| gcd(g, term.coefficient().unsigned_abs()));
         // The common divisor divides `divisor`, so it fits.
         let common = i64::try_from(common).unwrap_or(1);
         rest = rest.map_coefficients(|c| c.div_euclid(common));
@@ -223,12 +211,7 @@ fn floordiv_const(lhs: &Dim, divisor: i64) -> Dim {
             None => break,
         }
     }
-    quotient
-        + Dim::from(Factor::Atom(Atom::raw(
-            AtomKind::FloorDiv,
-            rest,
-            Dim::from(divisor),
-        )))
+    quotient + Dim::from(Factor::Atom(Atom::raw(AtomKind::FloorDiv, rest, Dim::from(divisor))))
 }
 
 /// `floor((floor(a/b) + q)/d)` as the dividend `a + b*q` and the divisor `b*d`.
@@ -253,11 +236,7 @@ fn unnest(rest: &Dim, divisor: i64) -> Option<(Dim, i64)> {
 /// Divides by a polynomial, whose sign and zeros are unknown: only common constant factors are removed.
 fn floordiv_symbolic(lhs: &Dim, rhs: &Dim) -> Dim {
     let leads_negative = rhs.terms().first().is_some_and(|t| t.coefficient() < 0);
-    let (lhs, rhs) = if leads_negative {
-        (-lhs, -rhs)
-    } else {
-        (lhs.clone(), rhs.clone())
-    };
+    let (lhs, rhs) = if leads_negative { (-lhs, -rhs) } else { (lhs.clone(), rhs.clone()) };
     if let Some(fault) = lhs.fault().or(rhs.fault()) {
         return fault.into();
     }
@@ -280,11 +259,7 @@ fn min(a: &Dim, b: &Dim) -> Dim {
         return fault.into();
     }
     if let Some(difference) = difference.as_const() {
-        return if difference <= 0 {
-            a.clone()
-        } else {
-            b.clone()
-        };
+        return if difference <= 0 { a.clone() } else { b.clone() };
     }
     let Ok(common) = i64::try_from(difference.content()) else {
         return Fault::Overflow.into();
@@ -297,11 +272,7 @@ fn min(a: &Dim, b: &Dim) -> Dim {
     let p = positive.map_coefficients(|c| c / common);
     let n = negative.map_coefficients(|c| c / common);
     // A constant reads better as the second argument.
-    let (lhs, rhs) = if (p.as_const().is_some(), &p) <= (n.as_const().is_some(), &n) {
-        (p, n)
-    } else {
-        (n, p)
-    };
+    let (lhs, rhs) = if (p.as_const().is_some(), &p) <= (n.as_const().is_some(), &n) { (p, n) } else { (n, p) };
     let mut factors = Monomial::new();
     factors.push(Factor::Atom(Atom::raw(AtomKind::Min, lhs, rhs)));
     let mut terms = Terms::new();

@@ -104,14 +104,12 @@ impl Dim {
             let mut product = i128::from(term.coefficient());
             for factor in term.factors() {
                 let value = match factor {
-                    Factor::Symbol(symbol) => i128::from(
-                        value_of(symbol).ok_or_else(|| DimError::Unbound(symbol.clone()))?,
-                    ),
-                    Factor::Atom(atom) => apply(
-                        atom.kind(),
-                        atom.lhs().eval_wide(value_of)?,
-                        atom.rhs().eval_wide(value_of)?,
-                    )?,
+                    Factor::Symbol(symbol) => {
+                        i128::from(value_of(symbol).ok_or_else(|| DimError::Unbound(symbol.clone()))?)
+                    }
+                    Factor::Atom(atom) => {
+                        apply(atom.kind(), atom.lhs().eval_wide(value_of)?, atom.rhs().eval_wide(value_of)?)?
+                    }
                 };
                 product = product.checked_mul(value).ok_or(DimError::Overflow)?;
             }
@@ -126,9 +124,7 @@ fn apply(kind: AtomKind, lhs: i128, rhs: i128) -> Result<i128, DimError> {
         AtomKind::FloorDiv => floor_divide(lhs, rhs),
         AtomKind::Mod => {
             let product = rhs.checked_mul(floor_divide(lhs, rhs)?);
-            product
-                .and_then(|product| lhs.checked_sub(product))
-                .ok_or(DimError::Overflow)
+            product.and_then(|product| lhs.checked_sub(product)).ok_or(DimError::Overflow)
         }
         AtomKind::Min => Ok(lhs.min(rhs)),
         AtomKind::Max => Ok(lhs.max(rhs)),
@@ -142,10 +138,7 @@ fn floor_divide(lhs: i128, rhs: i128) -> Result<i128, DimError> {
     // The narrow division is several times faster and nearly always enough.
     let (quotient, remainder) = match (i64::try_from(lhs), i64::try_from(rhs)) {
         (Ok(l), Ok(r)) if r != -1 => (i128::from(l / r), i128::from(l % r)),
-        _ => (
-            lhs.checked_div(rhs).ok_or(DimError::Overflow)?,
-            lhs.checked_rem(rhs).ok_or(DimError::Overflow)?,
-        ),
+        _ => (lhs.checked_div(rhs).ok_or(DimError::Overflow)?, lhs.checked_rem(rhs).ok_or(DimError::Overflow)?),
     };
     let round_down = remainder != 0 && (remainder < 0) != (rhs < 0);
     Ok(quotient - i128::from(round_down))

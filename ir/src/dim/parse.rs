@@ -87,12 +87,7 @@ pub(crate) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(text: &'a str) -> Result<Self, ParseError> {
-        let parser = Self {
-            text,
-            at: 0,
-            nesting: 0,
-            work: 0,
-        };
+        let parser = Self { text, at: 0, nesting: 0, work: 0 };
         if text.len() > Dim::MAX_TEXT {
             return Err(parser.error(ParseErrorKind::LongText));
         }
@@ -100,10 +95,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(crate) fn error(&self, kind: ParseErrorKind) -> ParseError {
-        ParseError {
-            position: self.at,
-            kind,
-        }
+        ParseError { position: self.at, kind }
     }
 
     pub(crate) fn end(&mut self) -> Result<(), ParseError> {
@@ -149,10 +141,8 @@ impl<'a> Parser<'a> {
         }
         self.peek();
         let position = self.at;
-        let symbol = Symbol::new(self.take_while(continues_symbol)).map_err(|_| ParseError {
-            position,
-            kind: ParseErrorKind::Expected("a symbol"),
-        })?;
+        let symbol = Symbol::new(self.take_while(continues_symbol))
+            .map_err(|_| ParseError { position, kind: ParseErrorKind::Expected("a symbol") })?;
         self.expect(")", "`)`")?;
         Ok(Some(symbol))
     }
@@ -185,11 +175,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(ParseErrorKind::Fault(Fault::TooLarge)));
         }
         // Powers of -1, 0 and 1 repeat with period 2.
-        let rounds = if exponent > 64 {
-            64 + exponent % 2
-        } else {
-            exponent
-        };
+        let rounds = if exponent > 64 { 64 + exponent % 2 } else { exponent };
         for _ in 0..rounds {
             self.spend(power.all_terms().len() * base.all_terms().len())?;
             power = self.sound(power * &base)?;
@@ -208,9 +194,7 @@ impl<'a> Parser<'a> {
             Some(byte) if byte.is_ascii_digit() => return self.integer(negative),
             Some(byte) if starts_symbol(byte) => self.name()?,
             _ => {
-                return Err(self.error(ParseErrorKind::Expected(
-                    "an integer, a symbol, a function or `(`",
-                )));
+                return Err(self.error(ParseErrorKind::Expected("an integer, a symbol, a function or `(`")));
             }
         };
         self.sound(if negative { -found } else { found })
@@ -230,10 +214,9 @@ impl<'a> Parser<'a> {
         let start = self.at;
         let name = self.take_while(continues_symbol);
         if self.peek() != Some(b'(') {
-            return Symbol::new(name).map(Dim::from).map_err(|_| ParseError {
-                position: start,
-                kind: ParseErrorKind::LongSymbol,
-            });
+            return Symbol::new(name)
+                .map(Dim::from)
+                .map_err(|_| ParseError { position: start, kind: ParseErrorKind::LongSymbol });
         }
         let Some(kind) = AtomKind::from_name(name) else {
             return Err(ParseError {
@@ -251,10 +234,7 @@ impl<'a> Parser<'a> {
         self.sound(kind.apply(&lhs, &rhs))
     }
 
-    fn nested<T>(
-        &mut self,
-        parse: impl FnOnce(&mut Self) -> Result<T, ParseError>,
-    ) -> Result<T, ParseError> {
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
         if self.nesting >= Dim::MAX_NESTING {
             return Err(self.error(ParseErrorKind::DeepNesting));
         }
@@ -265,11 +245,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(crate) fn expect(&mut self, token: &str, what: &'static str) -> Result<(), ParseError> {
-        if self.eat(token) {
-            Ok(())
-        } else {
-            Err(self.error(ParseErrorKind::Expected(what)))
-        }
+        if self.eat(token) { Ok(()) } else { Err(self.error(ParseErrorKind::Expected(what))) }
     }
 
     /// Counts work, since a long text may otherwise take quadratic time.
@@ -282,8 +258,7 @@ impl<'a> Parser<'a> {
     }
 
     fn sound(&self, dim: Dim) -> Result<Dim, ParseError> {
-        dim.checked()
-            .map_err(|fault| self.error(ParseErrorKind::Fault(fault)))
+        dim.checked().map_err(|fault| self.error(ParseErrorKind::Fault(fault)))
     }
 
     fn rest(&self) -> &'a str {
@@ -303,10 +278,7 @@ impl<'a> Parser<'a> {
     /// Consumes ASCII bytes while they satisfy `accept`.
     fn take_while(&mut self, accept: impl Fn(u8) -> bool) -> &'a str {
         let rest = self.rest();
-        let len = rest
-            .bytes()
-            .position(|byte| !accept(byte))
-            .unwrap_or(rest.len());
+        let len = rest.bytes().position(|byte| !accept(byte)).unwrap_or(rest.len());
         self.at += len;
         &rest[..len]
     }

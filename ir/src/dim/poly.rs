@@ -77,10 +77,7 @@ pub struct Term {
 
 impl Term {
     pub(crate) fn new(coefficient: i64, factors: Monomial) -> Self {
-        Self {
-            coefficient,
-            factors,
-        }
+        Self { coefficient, factors }
     }
 
     /// The coefficient, never 0.
@@ -95,9 +92,7 @@ impl Term {
 
     /// The distinct factors in order, each with its power, at least 1.
     pub fn powers(&self) -> impl Iterator<Item = (&Factor, usize)> {
-        self.factors
-            .chunk_by(|a, b| a == b)
-            .map(|run| (&run[0], run.len()))
+        self.factors.chunk_by(|a, b| a == b).map(|run| (&run[0], run.len()))
     }
 
     /// This term without `divisor`'s factors, coefficient 1; `None` where one of them is missing.
@@ -128,8 +123,7 @@ impl PartialOrd for Term {
 
 impl Ord for Term {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare_monomials(&self.factors, &other.factors)
-            .then_with(|| self.coefficient.cmp(&other.coefficient))
+        compare_monomials(&self.factors, &other.factors).then_with(|| self.coefficient.cmp(&other.coefficient))
     }
 }
 
@@ -304,9 +298,7 @@ impl Dim {
         }
         match (&self.0, &other.0) {
             (Repr::Const(a), Repr::Const(b)) => {
-                return a
-                    .checked_mul(*b)
-                    .map_or(Fault::Overflow.into(), |product| Self(Repr::Const(product)));
+                return a.checked_mul(*b).map_or(Fault::Overflow.into(), |product| Self(Repr::Const(product)));
             }
             (Repr::Const(0), _) | (_, Repr::Const(0)) => return Self::ZERO,
             (Repr::Const(1), _) => return other.clone(),
@@ -316,18 +308,15 @@ impl Dim {
         let (a, b) = (self.all_terms(), other.all_terms());
         match (&*a, &*b) {
             ([one], many) | (many, [one]) => {
-                let scaled: Result<Terms, Fault> =
-                    many.iter().map(|term| multiply(one, term)).collect();
+                let scaled: Result<Terms, Fault> = many.iter().map(|term| multiply(one, term)).collect();
                 scaled.map_or_else(Self::from, Self::from_sorted)
             }
             (a, b) => {
                 if a.len() * b.len() > 4 * Self::MAX_WEIGHT {
                     return Fault::TooLarge.into();
                 }
-                let products: Result<Vec<Term>, Fault> = a
-                    .iter()
-                    .flat_map(|x| b.iter().map(move |y| multiply(x, y)))
-                    .collect();
+                let products: Result<Vec<Term>, Fault> =
+                    a.iter().flat_map(|x| b.iter().map(move |y| multiply(x, y))).collect();
                 products.map_or_else(Self::from, Self::from_unsorted)
             }
         }
@@ -335,9 +324,7 @@ impl Dim {
 
     /// The greatest common divisor of the coefficients, constant included; 0 for the constant 0.
     pub(crate) fn content(&self) -> u64 {
-        self.all_terms()
-            .iter()
-            .fold(0, |g, term| gcd(g, term.coefficient.unsigned_abs()))
+        self.all_terms().iter().fold(0, |g, term| gcd(g, term.coefficient.unsigned_abs()))
     }
 
     /// Rebuilds with each coefficient mapped; terms mapped to 0 vanish.
@@ -400,10 +387,7 @@ fn merge(a: &[Term], b: &[Term], scale: i64) -> Result<Terms, Fault> {
 }
 
 fn multiply(a: &Term, b: &Term) -> Result<Term, Fault> {
-    let coefficient = a
-        .coefficient
-        .checked_mul(b.coefficient)
-        .ok_or(Fault::Overflow)?;
+    let coefficient = a.coefficient.checked_mul(b.coefficient).ok_or(Fault::Overflow)?;
     let mut factors = Monomial::with_capacity(a.factors.len() + b.factors.len());
     let (mut x, mut y) = (a.factors.iter().peekable(), b.factors.iter().peekable());
     loop {

@@ -116,8 +116,7 @@ fn take(rest: &[Term], sum: &Dim) -> Option<Vec<Term>> {
     let mut wanted = sum.iter().peekable();
     let mut left = Vec::with_capacity(rest.len());
     for term in rest {
-        let Some(part) = wanted
-            .next_if(|part| compare_monomials(part.factors(), term.factors()) == Ordering::Equal)
+        let Some(part) = wanted.next_if(|part| compare_monomials(part.factors(), term.factors()) == Ordering::Equal)
         else {
             left.push(term.clone());
             continue;

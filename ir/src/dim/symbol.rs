@@ -39,9 +39,7 @@ impl Symbol {
         if is_valid(spelling) {
             Ok(Self(Arc::from(spelling)))
         } else {
-            Err(SymbolError {
-                spelling: spelling.chars().take(Self::MAX_LEN).collect(),
-            })
+            Err(SymbolError { spelling: spelling.chars().take(Self::MAX_LEN).collect() })
         }
     }
 
@@ -90,11 +88,7 @@ impl PartialOrd for Symbol {
 
 impl Ord for Symbol {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
-            Ordering::Equal
-        } else {
-            self.0.cmp(&other.0)
-        }
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
     }
 }
 

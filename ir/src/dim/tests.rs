@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn dim(text: &str) -> Dim {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 /// The text's canonical form prints as `expect`, and that parses back to the same.
@@ -53,10 +52,7 @@ fn remainders_are_recovered() {
     check("n*mod(n, m) + n", "n*mod(n, m) + n");
     check("mod(n, m + 1)", "mod(n, m + 1)");
     check("mod(floordiv(n, 4), 8)", "mod(floordiv(n, 4), 8)");
-    check(
-        "3*mod(n, 4) + n - 2*mod(m, 8)",
-        "n - 2*mod(m, 8) + 3*mod(n, 4)",
-    );
+    check("3*mod(n, 4) + n - 2*mod(m, 8)", "n - 2*mod(m, 8) + 3*mod(n, 4)");
     check("mod(n, 2)*mod(m, 2)", "mod(m, 2)*mod(n, 2)");
     check("mod(-7, 4) + mod(7, -4)", "0");
 }
@@ -96,13 +92,7 @@ fn faults_pass_on() {
     let n = dim("n");
     let fault = n.floordiv(0);
     assert_eq!(fault.fault(), Some(Fault::DivisionByZero));
-    for passed in [
-        &fault + 1,
-        Dim::ZERO * &fault,
-        fault.minimum(&n),
-        n.modulo(&fault),
-        -&fault,
-    ] {
+    for passed in [&fault + 1, Dim::ZERO * &fault, fault.minimum(&n), n.modulo(&fault), -&fault] {
         assert_eq!(passed.fault(), Some(Fault::DivisionByZero));
         assert_eq!(passed.eval(&|_| Some(1)), Err(DimError::DivisionByZero));
     }
@@ -133,17 +123,13 @@ fn size_is_bounded() {
 
 #[test]
 fn largest_text_round_trips() {
-    let widest: Dim = (0..Dim::MAX_WEIGHT / 2)
-        .map(|k| dim(&format!("x{k}")))
-        .sum();
+    let widest: Dim = (0..Dim::MAX_WEIGHT / 2).map(|k| dim(&format!("x{k}"))).sum();
     assert_eq!(widest.to_string().parse(), Ok(widest.clone()));
     // Adding to a wide sum again and again is refused before it takes long.
     let text = format!("{widest}{}", " + 1".repeat(200_000));
     let error = text.parse::<Dim>().unwrap_err();
     assert_eq!(error.kind, ParseErrorKind::Fault(Fault::TooLarge));
-    let digits: Dim = (0..200)
-        .map(|k| dim(&format!("mod(x{k}, {})", k + 2)))
-        .sum();
+    let digits: Dim = (0..200).map(|k| dim(&format!("mod(x{k}, {})", k + 2))).sum();
     assert_eq!(digits.to_string().parse(), Ok(digits.clone()));
     assert_eq!(digits.readable_terms().len(), 200);
 }
@@ -155,25 +141,16 @@ fn linear_parts() {
         let parts = dim(text).split_linear(&n);
         parts.map(|(a, b)| (a.to_string(), b.to_string()))
     };
-    assert_eq!(
-        split("2*n*m + 3*n + m - 1"),
-        Some(("2*m + 3".into(), "m - 1".into()))
-    );
+    assert_eq!(split("2*n*m + 3*n + m - 1"), Some(("2*m + 3".into(), "m - 1".into())));
     assert_eq!(split("m"), Some(("0".into(), "m".into())));
     assert_eq!(split("n*n"), None);
     assert_eq!(split("floordiv(n, 2) + n"), None);
-    assert_eq!(
-        split("n*floordiv(m, 2)"),
-        Some(("floordiv(m, 2)".into(), "0".into()))
-    );
+    assert_eq!(split("n*floordiv(m, 2)"), Some(("floordiv(m, 2)".into(), "0".into())));
 }
 
 #[test]
 fn symbols_are_ordered_and_spelt() {
-    let names: Vec<String> = dim("z + min(b*z, %5) + a.1")
-        .symbols()
-        .map(|s| s.to_string())
-        .collect();
+    let names: Vec<String> = dim("z + min(b*z, %5) + a.1").symbols().map(|s| s.to_string()).collect();
     assert_eq!(names, ["%5", "a.1", "b", "z"]);
     for bad in ["", "1a", "a b", "a/4", "é", &"x".repeat(201)] {
         assert!(Symbol::new(bad).is_err(), "{bad}");
@@ -192,42 +169,22 @@ fn terms_are_walked() {
     assert_eq!(powers, [2, 1]);
     let readable = walked.readable_terms();
     assert_eq!(readable.len(), 3);
-    let [Factor::Atom(atom)] = readable[1].factors() else {
-        panic!("{readable:?}")
-    };
+    let [Factor::Atom(atom)] = readable[1].factors() else { panic!("{readable:?}") };
     assert_eq!((atom.kind(), atom.rhs()), (AtomKind::Mod, &Dim::from(4)));
 }
 
 #[test]
 fn parse_errors_name_the_place() {
     let error = |text: &str| text.parse::<Dim>().unwrap_err().to_string();
-    assert_eq!(
-        error("n + "),
-        "at byte 4: expected an integer, a symbol, a function or `(`"
-    );
+    assert_eq!(error("n + "), "at byte 4: expected an integer, a symbol, a function or `(`");
     assert_eq!(error("n m"), "at byte 2: expected an operator or the end");
-    assert_eq!(
-        error("pow(n, 2)"),
-        "at byte 0: `pow` is not a function; there are floordiv, mod, min and max"
-    );
+    assert_eq!(error("pow(n, 2)"), "at byte 0: `pow` is not a function; there are floordiv, mod, min and max");
     assert_eq!(error("min(n)"), "at byte 5: expected `,`");
-    assert_eq!(
-        error("9223372036854775808"),
-        "at byte 19: a coefficient does not fit in 64 bits"
-    );
+    assert_eq!(error("9223372036854775808"), "at byte 19: a coefficient does not fit in 64 bits");
     assert_eq!(error("floordiv(n, 0)"), "at byte 14: division by zero");
-    assert_eq!(
-        error(&"(".repeat(100_000)),
-        "at byte 65: parentheses are nested more than 64 deep"
-    );
-    assert_eq!(
-        error(&" ".repeat(2 << 20)),
-        "at byte 0: the text has more than 1048576 bytes"
-    );
-    assert_eq!(
-        error("n^99999999999999999999"),
-        "at byte 22: expected a small positive exponent"
-    );
+    assert_eq!(error(&"(".repeat(100_000)), "at byte 65: parentheses are nested more than 64 deep");
+    assert_eq!(error(&" ".repeat(2 << 20)), "at byte 0: the text has more than 1048576 bytes");
+    assert_eq!(error("n^99999999999999999999"), "at byte 22: expected a small positive exponent");
 }
 
 #[test]
@@ -282,17 +239,9 @@ impl Written {
                     AtomKind::FloorDiv | AtomKind::Mod => {
                         // Floor from Euclid: they differ where the divisor is negative.
                         let remainder = a.checked_rem_euclid(b)?;
-                        let remainder = if remainder != 0 && b < 0 {
-                            remainder + b
-                        } else {
-                            remainder
-                        };
+                        let remainder = if remainder != 0 && b < 0 { remainder + b } else { remainder };
                         let quotient = (a - remainder) / b;
-                        Some(if *kind == AtomKind::Mod {
-                            remainder
-                        } else {
-                            quotient
-                        })
+                        Some(if *kind == AtomKind::Mod { remainder } else { quotient })
                     }
                 }
             }
@@ -329,16 +278,12 @@ fn lookup(values: [i64; 4]) -> impl Fn(&Symbol) -> Option<i64> {
 }
 
 /// The dimension has the value wherever the written expression has one and neither leaves its range.
-pub(crate) fn agrees(
-    dim: &Dim,
-    expect: Option<i128>,
-    values: [i64; 4],
-) -> Result<(), TestCaseError> {
+pub(crate) fn agrees(dim: &Dim, expect: Option<i128>, values: [i64; 4]) -> Result<(), TestCaseError> {
     let (Some(expect), Ok(found)) = (expect, dim.eval(&lookup(values))) else {
         return match (expect, dim.eval(&lookup(values))) {
-            (Some(_), Err(DimError::DivisionByZero)) => Err(TestCaseError::fail(format!(
-                "{dim} is undefined, the expression is not"
-            ))),
+            (Some(_), Err(DimError::DivisionByZero)) => {
+                Err(TestCaseError::fail(format!("{dim} is undefined, the expression is not")))
+            }
             _ => Ok(()),
         };
     };

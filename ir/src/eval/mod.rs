@@ -6,8 +6,8 @@
 use smallvec::SmallVec;
 
 use crate::array::{Array, LengthMismatch, Sizes};
-use crate::dim::{Dim, DimError};
 use crate::bindings::{Bindings, Unified, UnifyError};
+use crate::dim::{Dim, DimError};
 use crate::facts::{FactViolation, Facts};
 use crate::graph::{Graph, NodeId};
 use crate::loc::Loc;

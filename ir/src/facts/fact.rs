@@ -74,10 +74,7 @@ impl Fact {
         let (Self::Eq(a, b) | Self::Ge(a, b)) = self else {
             return Ok(());
         };
-        let unchecked = |error| FactViolation::Unchecked {
-            fact: self.clone(),
-            error,
-        };
+        let unchecked = |error| FactViolation::Unchecked { fact: self.clone(), error };
         let a = a.eval(value_of).map_err(unchecked)?;
         let b = b.eval(value_of).map_err(unchecked)?;
         let holds = match self {
@@ -89,10 +86,7 @@ impl Fact {
             return Ok(());
         }
         let values = self.symbols().filter_map(|s| value_of(&s).map(|v| (s, v)));
-        Err(FactViolation::Violated {
-            fact: self.clone(),
-            values: values.collect(),
-        })
+        Err(FactViolation::Violated { fact: self.clone(), values: values.collect() })
     }
 
     /// The fact with what is common to both sides removed, each side having positive terms only.
@@ -124,11 +118,7 @@ impl Fact {
             return Ok(Normal::Sometimes(Self::Eq(more, less)));
         }
         // `x >= -3` reads better than `x + 3 >= 0`.
-        let moved = if less.as_const().is_some() {
-            more.constant_part()
-        } else {
-            0
-        };
+        let moved = if less.as_const().is_some() { more.constant_part() } else { 0 };
         Ok(Normal::Sometimes(Self::Ge(more - moved, less - moved)))
     }
 }
@@ -137,9 +127,7 @@ impl Fact {
 ///
 /// An inequality's constant is rounded down; an equation whose constant does not divide has no solution.
 pub(super) fn divide_out(difference: &Dim, is_equation: bool) -> Option<Dim> {
-    let common = difference.terms().iter().fold(0, |g, term| {
-        crate::dim::gcd(g, term.coefficient().unsigned_abs())
-    });
+    let common = difference.terms().iter().fold(0, |g, term| crate::dim::gcd(g, term.coefficient().unsigned_abs()));
     let Ok(common) = i64::try_from(common) else {
         return Some(difference.clone());
     };
@@ -203,9 +191,7 @@ impl FromStr for Fact {
             return Ok(Self::Signed(symbol));
         }
         let lhs = parser.sum()?;
-        let comparison = ["==", ">=", "<=", ">", "<"]
-            .into_iter()
-            .find(|comparison| parser.eat(comparison));
+        let comparison = ["==", ">=", "<=", ">", "<"].into_iter().find(|comparison| parser.eat(comparison));
         let Some(comparison) = comparison else {
             return Err(parser.error(ParseErrorKind::Expected("`==`, `>=`, `<=`, `>` or `<`")));
         };

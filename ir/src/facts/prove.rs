@@ -37,9 +37,7 @@ impl Solved {
             return Some(false);
         }
         let simplified = self.simplify_entered(&reduced);
-        if simplified.is_zero()
-            || (self.proves_nonnegative(&reduced) && self.proves_nonnegative(&negated))
-        {
+        if simplified.is_zero() || (self.proves_nonnegative(&reduced) && self.proves_nonnegative(&negated)) {
             return Some(true);
         }
         None
@@ -56,11 +54,7 @@ impl Solved {
 
     /// Whether a dimension in solved space is proved to be at least 0.
     pub(super) fn proves_nonnegative(&self, dim: &Dim) -> bool {
-        let mut search = Search {
-            solved: self,
-            work: MAX_WORK,
-            assumed: Vec::new(),
-        };
+        let mut search = Search { solved: self, work: MAX_WORK, assumed: Vec::new() };
         search.nonnegative(dim, MAX_CHAIN)
     }
 }
@@ -110,10 +104,10 @@ impl Search<'_> {
         let solved = self.solved;
         let assumed = self.assumed.clone();
         solved.nonnegative.iter().chain(&assumed).any(|known| {
-            known.terms().iter().any(|pivot| {
-                self.eliminate(dim, known, pivot)
-                    .is_some_and(|next| self.nonnegative(&next, chain - 1))
-            })
+            known
+                .terms()
+                .iter()
+                .any(|pivot| self.eliminate(dim, known, pivot).is_some_and(|next| self.nonnegative(&next, chain - 1)))
         })
     }
 
@@ -132,8 +126,7 @@ impl Search<'_> {
             let from_above = narrow(high).map(|high| high - Dim::from(&symbol));
             [from_below, from_above].into_iter().flatten().any(|known| {
                 known.terms().iter().any(|pivot| {
-                    self.eliminate(dim, &known, pivot)
-                        .is_some_and(|next| self.nonnegative(&next, chain - 1))
+                    self.eliminate(dim, &known, pivot).is_some_and(|next| self.nonnegative(&next, chain - 1))
                 })
             })
         })
@@ -190,11 +183,8 @@ impl Search<'_> {
 
 /// What `factors` are multiplied by in `dim`; `None` where they do not occur.
 fn multiple_of(dim: &Dim, factors: &[Factor]) -> Option<Dim> {
-    let found: Vec<Term> = dim
-        .terms()
-        .iter()
-        .filter_map(|term| Some(Term::new(term.coefficient(), term.without(factors)?)))
-        .collect();
+    let found: Vec<Term> =
+        dim.terms().iter().filter_map(|term| Some(Term::new(term.coefficient(), term.without(factors)?))).collect();
     (!found.is_empty()).then(|| Dim::from_unsorted(found))
 }
 

@@ -61,10 +61,7 @@ impl Solved {
         let multiple = Dim::from_term(Term::new(term.coefficient(), others));
         let rest = dim - Dim::from_term(term.clone());
         let scaled = rest * divisor + &multiple * atom.lhs();
-        let remainder = Range {
-            low: Some(0),
-            high: Some(i128::from(divisor) - 1),
-        };
+        let remainder = Range { low: Some(0), high: Some(i128::from(divisor) - 1) };
         let scaled = self.relaxed_range(&scaled, relaxations);
         let slack = self.sum_range(&multiple.all_terms()).times(remainder);
         Some(scaled.plus(slack.negated()).divided(i128::from(divisor)))
@@ -73,9 +70,9 @@ impl Solved {
     fn sum_range(&self, terms: &[Term]) -> Range {
         terms.iter().fold(Range::exactly(0), |sum, term| {
             let coefficient = Range::exactly(term.coefficient().into());
-            let product = term.powers().fold(coefficient, |product, (factor, power)| {
-                product.times(self.factor_range(factor).power(power))
-            });
+            let product = term
+                .powers()
+                .fold(coefficient, |product, (factor, power)| product.times(self.factor_range(factor).power(power)));
             sum.plus(product)
         })
     }
@@ -90,14 +87,12 @@ impl Solved {
     fn atom_range(&self, atom: &Atom) -> Range {
         let (lhs, rhs) = (self.range(atom.lhs()), self.range(atom.rhs()));
         match atom.kind() {
-            AtomKind::Min => Range {
-                low: lhs.low.zip(rhs.low).map(|(a, b)| a.min(b)),
-                high: either(lhs.high, rhs.high, i128::min),
-            },
-            AtomKind::Max => Range {
-                low: either(lhs.low, rhs.low, i128::max),
-                high: lhs.high.zip(rhs.high).map(|(a, b)| a.max(b)),
-            },
+            AtomKind::Min => {
+                Range { low: lhs.low.zip(rhs.low).map(|(a, b)| a.min(b)), high: either(lhs.high, rhs.high, i128::min) }
+            }
+            AtomKind::Max => {
+                Range { low: either(lhs.low, rhs.low, i128::max), high: lhs.high.zip(rhs.high).map(|(a, b)| a.max(b)) }
+            }
             AtomKind::FloorDiv => match rhs.as_divisor() {
                 Some(divisor) => lhs.quotient(divisor),
                 None => Range::ALL,
@@ -107,10 +102,7 @@ impl Solved {
                     let below = divisor.high.map(|b| b.saturating_sub(1));
                     // The remainder of what is at least 0 is at most that.
                     let within = lhs.high.filter(|_| lhs.low.is_some_and(|a| a >= 0));
-                    Range {
-                        low: Some(0),
-                        high: either(below, within, i128::min),
-                    }
+                    Range { low: Some(0), high: either(below, within, i128::min) }
                 }
                 None => Range::ALL,
             },
@@ -119,23 +111,14 @@ impl Solved {
 }
 
 impl Range {
-    pub(super) const ALL: Self = Self {
-        low: None,
-        high: None,
-    };
+    pub(super) const ALL: Self = Self { low: None, high: None };
 
     pub(super) const fn at_least(low: i128) -> Self {
-        Self {
-            low: Some(low),
-            high: None,
-        }
+        Self { low: Some(low), high: None }
     }
 
     const fn exactly(value: i128) -> Self {
-        Self {
-            low: Some(value),
-            high: Some(value),
-        }
+        Self { low: Some(value), high: Some(value) }
     }
 
     /// What `c*x + high >= 0` says of `x`.
@@ -143,28 +126,17 @@ impl Range {
         match c {
             0 => Self::ALL,
             // `x >= ceil(-high/c)`, which is `-floor(high/c)`.
-            c if c > 0 => Self {
-                low: high.div_euclid(c).checked_neg(),
-                high: None,
-            },
-            c => Self {
-                low: None,
-                high: Some(high.div_euclid(-c)),
-            },
+            c if c > 0 => Self { low: high.div_euclid(c).checked_neg(), high: None },
+            c => Self { low: None, high: Some(high.div_euclid(-c)) },
         }
     }
 
     pub(super) fn is_empty(self) -> bool {
-        self.low
-            .zip(self.high)
-            .is_some_and(|(low, high)| low > high)
+        self.low.zip(self.high).is_some_and(|(low, high)| low > high)
     }
 
     pub(super) fn intersect(self, other: Self) -> Self {
-        Self {
-            low: either(self.low, other.low, i128::max),
-            high: either(self.high, other.high, i128::min),
-        }
+        Self { low: either(self.low, other.low, i128::max), high: either(self.high, other.high, i128::min) }
     }
 
     pub(super) fn is_nonnegative(self) -> bool {
@@ -177,58 +149,39 @@ impl Range {
 
     fn plus(self, other: Self) -> Self {
         let add = |a: Option<i128>, b: Option<i128>| a?.checked_add(b?);
-        Self {
-            low: add(self.low, other.low),
-            high: add(self.high, other.high),
-        }
+        Self { low: add(self.low, other.low), high: add(self.high, other.high) }
     }
 
     fn negated(self) -> Self {
-        Self {
-            low: self.high.and_then(i128::checked_neg),
-            high: self.low.and_then(i128::checked_neg),
-        }
+        Self { low: self.high.and_then(i128::checked_neg), high: self.low.and_then(i128::checked_neg) }
     }
 
     fn times(self, other: Self) -> Self {
         let corners = self.ends().map(|a| other.ends().map(|b| a.times(b)));
         let corners = corners.into_iter().flatten();
-        Self {
-            low: corners.clone().min().and_then(End::finite),
-            high: corners.max().and_then(End::finite),
-        }
+        Self { low: corners.clone().min().and_then(End::finite), high: corners.max().and_then(End::finite) }
     }
 
     fn ends(self) -> [End; 2] {
-        [
-            self.low.map_or(End::NegativeInfinity, End::Finite),
-            self.high.map_or(End::Infinity, End::Finite),
-        ]
+        [self.low.map_or(End::NegativeInfinity, End::Finite), self.high.map_or(End::Infinity, End::Finite)]
     }
 
     fn power(self, power: usize) -> Self {
         let product = (1..power).fold(self, |product, _| product.times(self));
-        if power.is_multiple_of(2) {
-            product.intersect(Self::at_least(0))
-        } else {
-            product
-        }
+        if power.is_multiple_of(2) { product.intersect(Self::at_least(0)) } else { product }
     }
 
     /// The values `x` with `divisor*x` in this range.
     fn divided(self, divisor: i128) -> Self {
         Self {
-            low: self
-                .low
-                .and_then(|low| low.checked_neg()?.div_euclid(divisor).checked_neg()),
+            low: self.low.and_then(|low| low.checked_neg()?.div_euclid(divisor).checked_neg()),
             high: self.high.map(|high| high.div_euclid(divisor)),
         }
     }
 
     /// This range as a divisor; `None` where it may be negative.
     fn as_divisor(self) -> Option<Self> {
-        self.is_nonnegative()
-            .then(|| self.intersect(Self::at_least(1)))
+        self.is_nonnegative().then(|| self.intersect(Self::at_least(1)))
     }
 
     /// The quotients rounded down by a divisor of at least 1.
@@ -246,20 +199,8 @@ impl Range {
             }
         };
         Self {
-            low: self.low.map(|a| {
-                if a >= 0 {
-                    by_most(a)
-                } else {
-                    a.div_euclid(least)
-                }
-            }),
-            high: self.high.map(|a| {
-                if a >= 0 {
-                    a.div_euclid(least)
-                } else {
-                    by_most(a)
-                }
-            }),
+            low: self.low.map(|a| if a >= 0 { by_most(a) } else { a.div_euclid(least) }),
+            high: self.high.map(|a| if a >= 0 { a.div_euclid(least) } else { by_most(a) }),
         }
     }
 }

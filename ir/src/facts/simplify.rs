@@ -17,11 +17,7 @@ impl Solved {
     pub(super) fn simplify(&self, dim: &Dim) -> Dim {
         let simple = self.leave(&self.simplify_entered(&self.enter(dim)));
         // An intermediate result may have been too large.
-        if simple.fault().is_some() {
-            dim.clone()
-        } else {
-            simple
-        }
+        if simple.fault().is_some() { dim.clone() } else { simple }
     }
 
     /// An equal dimension, both in solved space.
@@ -75,8 +71,7 @@ impl Solved {
         if self.is_below(lhs, rhs) {
             return Some(0);
         }
-        let is_negative_digit =
-            self.proves_nonnegative(&(lhs + rhs)) && self.proves_nonnegative(&(-lhs - 1));
+        let is_negative_digit = self.proves_nonnegative(&(lhs + rhs)) && self.proves_nonnegative(&(-lhs - 1));
         is_negative_digit.then_some(-1)
     }
 
@@ -149,10 +144,7 @@ fn common_factors(lhs: &Dim, rhs: &Dim) -> Vec<Dim> {
         .terms()
         .iter()
         .filter_map(|term| {
-            let common = gcd(
-                term.coefficient().unsigned_abs(),
-                divisor.coefficient().unsigned_abs(),
-            );
+            let common = gcd(term.coefficient().unsigned_abs(), divisor.coefficient().unsigned_abs());
             let factors = shared(term.factors(), divisor.factors());
             Some(Term::new(i64::try_from(common).ok()?, factors))
         })

@@ -181,19 +181,9 @@ impl Solved {
     }
 
     /// Uses `mod(symbol, modulus) == remainder`.
-    fn hide(
-        &mut self,
-        symbol: Symbol,
-        modulus: i64,
-        remainder: i64,
-        fact: &Fact,
-    ) -> Result<(), Contradiction> {
+    fn hide(&mut self, symbol: Symbol, modulus: i64, remainder: i64, fact: &Fact) -> Result<(), Contradiction> {
         let quotient = Symbol::hidden(format!("{symbol}/{modulus}"));
-        let visible = self
-            .hidden
-            .get(&symbol)
-            .cloned()
-            .unwrap_or_else(|| Dim::from(&symbol));
+        let visible = self.hidden.get(&symbol).cloned().unwrap_or_else(|| Dim::from(&symbol));
         let meaning = visible.floordiv(modulus);
         let pivot = &meaning * modulus;
         let zero = &pivot + remainder - visible;
@@ -236,8 +226,7 @@ impl Solved {
                     let Some((coefficient, rest)) = dim.split_linear(&symbol) else {
                         continue;
                     };
-                    let (Some(c), Some(high)) = (coefficient.as_const(), self.range(&rest).high)
-                    else {
+                    let (Some(c), Some(high)) = (coefficient.as_const(), self.range(&rest).high) else {
                         continue;
                     };
                     let bound = Range::solving(i128::from(c), high);
@@ -353,9 +342,7 @@ impl Rule {
     fn removing(pivot: &Dim, zero: Dim) -> Option<Self> {
         let [pivot] = pivot.terms() else { return None };
         let pivot = pivot.clone();
-        zero.terms()
-            .contains(&pivot)
-            .then_some(Self { pivot, zero })
+        zero.terms().contains(&pivot).then_some(Self { pivot, zero })
     }
 }
 

@@ -7,19 +7,14 @@ use crate::dim::Fault;
 use crate::dim::tests::{NAMES, Written, written};
 
 fn dim(text: &str) -> Dim {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn facts(texts: &[&str]) -> Facts {
     let mut facts = Facts::default();
     for text in texts {
-        let fact: Fact = text
-            .parse()
-            .unwrap_or_else(|error| panic!("{text}: {error}"));
-        facts
-            .assume(fact)
-            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        let fact: Fact = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        facts.assume(fact).unwrap_or_else(|error| panic!("{text}: {error}"));
     }
     facts
 }
@@ -83,11 +78,7 @@ fn equations_are_used() {
     check(&["mod(n, 4) == 0"], "floordiv(n, 8)", "floordiv(n, 8)");
     check(&["mod(n, 4) == 0"], "floordiv(n*k, 4)", "k*floordiv(n, 4)");
     check(&["mod(n, 4) == 3"], "mod(n, 4)", "3");
-    check(
-        &["mod(n, 4) == 0", "mod(n, 6) == 0"],
-        "mod(n, 12) + 12*floordiv(n, 12)",
-        "n",
-    );
+    check(&["mod(n, 4) == 0", "mod(n, 6) == 0"], "mod(n, 12) + 12*floordiv(n, 12)", "n");
     check(&["mod(n, 4) == 0", "mod(n, 6) == 0"], "mod(n, 12)", "0");
     check(&["mod(n*m, 4) == 0"], "4*floordiv(n*m, 4)", "m*n");
     check(&["n*m == k*j", "mod(n, 2) == 0"], "n + j*k - m*n", "n");
@@ -134,10 +125,7 @@ fn order_is_decided() {
     assert_eq!(ge("k*k", "5"), None);
     assert_eq!(ge("a", "b"), None);
     assert_eq!(known.interval(&dim("3*k - 1")), (Some(5), Some(20)));
-    assert_eq!(
-        known.interval(&dim("mod(a, 8) + mod(b, k)")),
-        (Some(0), Some(13))
-    );
+    assert_eq!(known.interval(&dim("mod(a, 8) + mod(b, k)")), (Some(0), Some(13)));
     assert_eq!(known.interval(&dim("floordiv(n - k, 4)")), (Some(-2), None));
     assert_eq!(known.interval(&dim("min(a, 9)")), (Some(0), Some(9)));
     assert_eq!(known.interval(&dim("max(a, 9) - k")), (Some(2), None));
@@ -183,14 +171,8 @@ fn fact_text() {
         }
     }
     let error = |text: &str| text.parse::<Fact>().unwrap_err().to_string();
-    assert_eq!(
-        error("n"),
-        "at byte 1: expected `==`, `>=`, `<=`, `>` or `<`"
-    );
-    assert_eq!(
-        error("n == 1 == 2"),
-        "at byte 7: expected an operator or the end"
-    );
+    assert_eq!(error("n"), "at byte 1: expected `==`, `>=`, `<=`, `>` or `<`");
+    assert_eq!(error("n == 1 == 2"), "at byte 7: expected an operator or the end");
     assert_eq!(error("signed(3)"), "at byte 7: expected a symbol");
 }
 
@@ -209,44 +191,25 @@ fn contradictions_are_refused() {
         &["n == 2*m", "n == 3", "m == 1"],
     ] {
         let mut facts = Facts::default();
-        let all = known
-            .iter()
-            .try_for_each(|text| facts.assume(text.parse().unwrap()));
+        let all = known.iter().try_for_each(|text| facts.assume(text.parse().unwrap()));
         assert!(all.is_err(), "{known:?} gives {facts}");
     }
     let mut known = facts(&["n >= 5"]);
     let error = known.assume("n < 3".parse().unwrap()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`n <= 2` contradicts what is known: `n >= 5`"
-    );
+    assert_eq!(error.to_string(), "`n <= 2` contradicts what is known: `n >= 5`");
 }
 
 #[test]
 fn check_names_the_fact_and_the_values() {
     let known = facts(&["mod(n, 4) == 0", "n <= m"]);
     let check = |n: i64, m: i64| {
-        let values = move |s: &Symbol| {
-            [("n", n), ("m", m)]
-                .into_iter()
-                .find(|p| p.0 == s.as_str())
-                .map(|p| p.1)
-        };
+        let values = move |s: &Symbol| [("n", n), ("m", m)].into_iter().find(|p| p.0 == s.as_str()).map(|p| p.1);
         known.check(&values).map_err(|error| error.to_string())
     };
     assert_eq!(check(4, 4), Ok(()));
-    assert_eq!(
-        check(6, 7),
-        Err("`mod(n, 4) == 0` does not hold for n = 6".to_owned())
-    );
-    assert_eq!(
-        check(8, 7),
-        Err("`n <= m` does not hold for m = 7, n = 8".to_owned())
-    );
-    assert_eq!(
-        check(-4, 7),
-        Err("`n >= 0` does not hold for n = -4".to_owned())
-    );
+    assert_eq!(check(6, 7), Err("`mod(n, 4) == 0` does not hold for n = 6".to_owned()));
+    assert_eq!(check(8, 7), Err("`n <= m` does not hold for m = 7, n = 8".to_owned()));
+    assert_eq!(check(-4, 7), Err("`n >= 0` does not hold for n = -4".to_owned()));
     let unbound = known.check(&|_| None).unwrap_err().to_string();
     assert_eq!(unbound, "`m >= 0` cannot be checked: `m` has no value");
 }
@@ -266,11 +229,7 @@ fn sets_merge_and_serialise() {
 
 /// Facts and values that satisfy them: written expressions compared with what they come to.
 fn satisfied() -> impl Strategy<Value = (Facts, [i64; 4])> {
-    let relation = (
-        written(),
-        0..4_usize,
-        prop::sample::select(vec![2_i64, 4, 8, 64]),
-    );
+    let relation = (written(), 0..4_usize, prop::sample::select(vec![2_i64, 4, 8, 64]));
     let values = prop::array::uniform4(0_i64..100);
     (values, prop::collection::vec(relation, 0..4)).prop_map(|(values, relations)| {
         let mut facts = Facts::default();

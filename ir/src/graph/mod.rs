@@ -311,9 +311,8 @@ impl Graph {
 /// Equality is of structure: names, types, operations, operands, outputs and facts; source locations do not count.
 impl PartialEq for Graph {
     fn eq(&self, other: &Self) -> bool {
-        let node = |a: &Node, b: &Node| {
-            (&a.op, &a.operands, a.tag, a.results) == (&b.op, &b.operands, b.tag, b.results)
-        };
+        let node =
+            |a: &Node, b: &Node| (&a.op, &a.operands, a.tag, a.results) == (&b.op, &b.operands, b.tag, b.results);
         self.name == other.name
             && self.facts == other.facts
             && self.params.len() == other.params.len()
@@ -321,9 +320,11 @@ impl PartialEq for Graph {
             && self.values.len() == other.values.len()
             && self.values.iter().zip(&other.values).all(|(a, b)| a.ty == b.ty)
             && self.nodes.len() == other.nodes.len()
-            && self.nodes.iter().zip(&other.nodes).all(|(a, b)| {
-                node(a, b) && self.scope_path(a.scope) == other.scope_path(b.scope)
-            })
+            && self
+                .nodes
+                .iter()
+                .zip(&other.nodes)
+                .all(|(a, b)| node(a, b) && self.scope_path(a.scope) == other.scope_path(b.scope))
             && self.outputs == other.outputs
             && self.updates == other.updates
     }

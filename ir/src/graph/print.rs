@@ -77,12 +77,20 @@ impl Default for PrintOptions {
 pub struct Printed<'g> {
     graph: &'g Graph,
     options: PrintOptions,
+    numbers: &'g [u32],
 }
 
 impl Graph {
     /// The graph's text with options.
     pub fn display(&self, options: PrintOptions) -> Printed<'_> {
-        Printed { graph: self, options }
+        Printed { graph: self, options, numbers: &[] }
+    }
+
+    /// The same, where the result with the index `i` among all values goes by `numbers[i]`; regions keep their own numbers.
+    ///
+    /// So two graphs print with one name for what they have in common. Numbers must differ for a text that parses.
+    pub fn display_numbered<'g>(&'g self, options: PrintOptions, numbers: &'g [u32]) -> Printed<'g> {
+        Printed { graph: self, options, numbers }
     }
 }
 
@@ -95,7 +103,10 @@ impl fmt::Display for Graph {
 
 impl fmt::Display for Printed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printer::new(f, self.options, &Notes::new()).text(self.graph)
+        let notes = Notes::new();
+        let mut printer = Printer::new(f, self.options, &notes);
+        printer.numbers = self.numbers;
+        printer.text(self.graph)
     }
 }
 
@@ -137,6 +148,8 @@ struct Printer<'a> {
     out: &'a mut dyn fmt::Write,
     options: PrintOptions,
     notes: &'a Notes,
+    /// The numbers of the outermost graph's values, where they are not in order of definition.
+    numbers: &'a [u32],
     /// The line being written.
     line: String,
     /// The region being written.
@@ -146,7 +159,7 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(out: &'a mut dyn fmt::Write, options: PrintOptions, notes: &'a Notes) -> Self {
-        Self { out, options, notes, line: String::new(), path: Vec::new(), blobs: Blobs::default() }
+        Self { out, options, notes, numbers: &[], line: String::new(), path: Vec::new(), blobs: Blobs::default() }
     }
 
     fn text(&mut self, graph: &Graph) -> fmt::Result {
@@ -418,6 +431,9 @@ impl<'a> Printer<'a> {
     fn value(&mut self, graph: &Graph, names: &[String], v: Value) {
         match names.get(v.index()) {
             Some(name) => self.push(format_args!("%{name}")),
+            None if self.path.is_empty() && v.index() < self.numbers.len() => {
+                self.push(format_args!("%{}", self.numbers[v.index()]));
+            }
             None if v.index() < graph.values.len() => self.push(format_args!("%{}", v.index() - names.len())),
             None => self.push(format_args!("%?{}", v.index())),
         }

@@ -27,7 +27,9 @@ use std::str::FromStr;
 use smallvec::SmallVec;
 
 use self::cursor::Cursor;
-use super::{Access, AxisKind, Buffer, Combiner, Expr, Guard, Kernel, Loop, Memory, Reduction, ScalarOp, Stmt, Tile, Var};
+use super::{
+    Access, AxisKind, Buffer, Combiner, Expr, Guard, Kernel, Loop, Memory, Reduction, ScalarOp, Stmt, Tile, Var,
+};
 use crate::dim::{Dim, Symbol};
 use crate::dtype::DType;
 use crate::literal::Literal;
@@ -367,7 +369,10 @@ impl<'c, 't> Reader<'c, 't> {
     fn memory(&mut self) -> Parsed<(Memory, DType)> {
         let place = self.cursor.place();
         let name = self.cursor.name("the name of a buffer or tile")?;
-        self.memories.get(name).copied().ok_or_else(|| place.error(ParseErrorKind::UnknownMemory(cursor::shorten(name))))
+        self.memories
+            .get(name)
+            .copied()
+            .ok_or_else(|| place.error(ParseErrorKind::UnknownMemory(cursor::shorten(name))))
     }
 
     /// An index expression in brackets.
@@ -382,7 +387,8 @@ impl<'c, 't> Reader<'c, 't> {
     fn dim(&mut self, stops: &[u8]) -> Parsed<Dim> {
         let place = self.cursor.place();
         let text = self.cursor.until(stops, "an index expression")?;
-        text.parse().map_err(|e: crate::dim::ParseError| place.after(text, e.position).error(ParseErrorKind::Dim(e.kind)))
+        text.parse()
+            .map_err(|e: crate::dim::ParseError| place.after(text, e.position).error(ParseErrorKind::Dim(e.kind)))
     }
 
     fn symbol(&mut self) -> Parsed<Symbol> {

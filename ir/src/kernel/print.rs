@@ -254,7 +254,10 @@ fn margin(out: &mut impl Write, indent: usize) -> fmt::Result {
 }
 
 fn list<T: fmt::Display>(out: &mut impl Write, items: &[T]) -> fmt::Result {
-    items.iter().enumerate().try_for_each(|(i, item)| if i == 0 { write!(out, "{item}") } else { write!(out, ", {item}") })
+    items
+        .iter()
+        .enumerate()
+        .try_for_each(|(i, item)| if i == 0 { write!(out, "{item}") } else { write!(out, ", {item}") })
 }
 
 fn is_unprintable(c: char) -> bool {

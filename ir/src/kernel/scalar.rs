@@ -157,7 +157,9 @@ impl ScalarOp {
         let kind = first.kind();
         let (float, integer, boolean) = (kind == Kind::Float, first.is_integer(), kind == Kind::Bool);
         match self {
-            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Rem => (uniform && (float || integer)).then_some(first),
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Rem => {
+                (uniform && (float || integer)).then_some(first)
+            }
             Self::Max | Self::Min => (uniform && kind != Kind::Complex).then_some(first),
             Self::Neg | Self::Abs => (float || integer).then_some(first),
             Self::Fma => (uniform && float).then_some(first),

@@ -4,7 +4,8 @@ use smallvec::SmallVec;
 
 use super::lower::Access;
 use super::{
-    Arity, Arrays, At, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_axes, check_equal, one, partial,
+    Arity, Arrays, At, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_axes, check_equal, one,
+    partial,
 };
 use crate::array::Array;
 use crate::attrs::Attrs;

@@ -110,13 +110,7 @@ impl Operation for Call {
         Err(by_driver())
     }
 
-    fn batch(
-        &self,
-        _: &mut Builder,
-        _: &[Value],
-        _: &[bool],
-        _: &Dim,
-    ) -> Result<SmallVec<[Value; 1]>, RuleError> {
+    fn batch(&self, _: &mut Builder, _: &[Value], _: &[bool], _: &Dim) -> Result<SmallVec<[Value; 1]>, RuleError> {
         Err(by_driver())
     }
 

@@ -2,9 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{
-    Arity, Arrays, At, Lowering, Operation, Partials, RuleError, Types, check_axes, check_equal, one,
-};
+use super::{Arity, Arrays, At, Lowering, Operation, Partials, RuleError, Types, check_axes, check_equal, one};
 use crate::array::{Array, Data, Element, Sizes};
 use crate::attrs::{AttrError, Attrs, Reader};
 use crate::dim::Dim;
@@ -111,8 +109,13 @@ fn operand_cotangent(
     let mut contracted: SmallVec<[(usize, usize); 4]> =
         dims.rhs_contract.iter().copied().zip(dims.lhs_contract.iter().copied()).collect();
     contracted.sort_unstable();
-    let order: Axes =
-        dims.lhs_batch.iter().copied().chain(x_free.iter().copied()).chain(contracted.into_iter().map(|(_, l)| l)).collect();
+    let order: Axes = dims
+        .lhs_batch
+        .iter()
+        .copied()
+        .chain(x_free.iter().copied())
+        .chain(contracted.into_iter().map(|(_, l)| l))
+        .collect();
     let perm: Axes = (0..x_rank).filter_map(|d| order.iter().position(|&o| o == d)).collect();
     Ok(b.transpose(out, &perm)?)
 }
@@ -228,8 +231,7 @@ impl Operation for DotDims {
             return Ok(SmallVec::from_iter([b.dot(operands[0], operands[1], dims)?]));
         }
         // One operand alone: its batch dim is a free dim, the first of its own, and moves to the front.
-        let at = dims.lhs_batch.len()
-            + if batched[0] { 0 } else { dims.lhs_free(b.ty(operands[0]).rank()).len() };
+        let at = dims.lhs_batch.len() + if batched[0] { 0 } else { dims.lhs_free(b.ty(operands[0]).rank()).len() };
         let out = b.dot(operands[0], operands[1], dims)?;
         let rank = b.ty(out).rank();
         let perm: Axes = std::iter::once(at).chain((0..rank).filter(|&i| i != at)).collect();
@@ -254,8 +256,20 @@ fn permuted(a: &Array, groups: &[&Axes]) -> Data {
 }
 
 /// The batched product of floats, summed in `f64`.
-fn product<T: Element + Into<f64> + num_traits::FromPrimitive>(a: &[T], b: &[T], m: usize, k: usize, n: usize) -> Vec<T> {
-    let batch = if k > 0 && m > 0 { a.len() / (m * k) } else if k > 0 && n > 0 { b.len() / (k * n) } else { 0 };
+fn product<T: Element + Into<f64> + num_traits::FromPrimitive>(
+    a: &[T],
+    b: &[T],
+    m: usize,
+    k: usize,
+    n: usize,
+) -> Vec<T> {
+    let batch = if k > 0 && m > 0 {
+        a.len() / (m * k)
+    } else if k > 0 && n > 0 {
+        b.len() / (k * n)
+    } else {
+        0
+    };
     let mut out = Vec::with_capacity(batch * m * n);
     let mut row = vec![0.0f64; n];
     for p in 0..batch {
@@ -287,7 +301,10 @@ fn general_product(a: &Data, b: &Data, m: usize, k: usize, n: usize, count: usiz
                 int = int.wrapping_add(x.bits()[0].wrapping_mul(y.bits()[0]));
             }
         }
-        out.set(o, if dtype.is_float() { Literal::from_f64(dtype, float) } else { Literal::from_bits(dtype, [int, 0]) });
+        out.set(
+            o,
+            if dtype.is_float() { Literal::from_f64(dtype, float) } else { Literal::from_bits(dtype, [int, 0]) },
+        );
     }
     out
 }

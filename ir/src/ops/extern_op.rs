@@ -151,11 +151,7 @@ impl Operation for Extern {
     }
 
     fn lowering(&self) -> Lowering<'_> {
-        if self.0.is_elementwise() {
-            Lowering::Map { access: lower::Access::Elementwise }
-        } else {
-            Lowering::Host
-        }
+        if self.0.is_elementwise() { Lowering::Map { access: lower::Access::Elementwise } } else { Lowering::Host }
     }
 
     fn emit(&self, e: &mut dyn MapEmitter, index: &[Dim]) -> Var {

@@ -319,9 +319,7 @@ pub fn infer(op: &Op, operands: &[&Type], facts: &Facts, loc: &Loc) -> Result<Ty
         }
         Arity::Exactly(_) | Arity::AtLeast(_) => story.infer(operands, facts),
     };
-    result.map_err(|rule| {
-        OpError::new(story.name(), operands.iter().map(|&t| t.clone()).collect(), rule, loc.clone())
-    })
+    result.map_err(|rule| OpError::new(story.name(), operands.iter().map(|&t| t.clone()).collect(), rule, loc.clone()))
 }
 
 /// One result type.
@@ -377,7 +375,10 @@ pub(crate) fn check_same(operands: &[&Type], facts: &Facts) -> Result<(), Rule> 
     for (i, ty) in operands.iter().enumerate().skip(1) {
         if ty.dtype != first.dtype {
             return Err(Rule::new(
-                format!("operands must have one dtype, and operand {i} is {} where operand 0 is {}", ty.dtype, first.dtype),
+                format!(
+                    "operands must have one dtype, and operand {i} is {} where operand 0 is {}",
+                    ty.dtype, first.dtype
+                ),
                 "convert an operand",
             ));
         }

@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{
-    Arity, Arrays, At, CompareOp, Lowering, Operation, Partials, RuleError, Types, check_axes, check_axis, not_linear, one,
-    partial,
+    Arity, Arrays, At, CompareOp, Lowering, Operation, Partials, RuleError, Types, check_axes, check_axis, not_linear,
+    one, partial,
 };
 use crate::array::{Array, Data, Sizes};
 use crate::attrs::{Attr, AttrError, Attrs, Reader};
@@ -135,7 +135,10 @@ impl Operation for Reduce {
         let boolean = x.dtype.kind() == Kind::Bool;
         match self.op {
             ReduceOp::Any | ReduceOp::All if !boolean => {
-                return Err(Rule::new(format!("{} takes bool", self.op.combiner().name()), "compare the operand first"));
+                return Err(Rule::new(
+                    format!("{} takes bool", self.op.combiner().name()),
+                    "compare the operand first",
+                ));
             }
             ReduceOp::Sum | ReduceOp::Prod if boolean => {
                 return Err(Rule::new(
@@ -337,8 +340,20 @@ fn fold(combiner: Combiner, dtype: DType, items: impl Iterator<Item = Literal>) 
             match combiner {
                 Combiner::Sum => a + x,
                 Combiner::Prod => a * x,
-                Combiner::Max | Combiner::ArgMax => if x > a || x.is_nan() { x } else { a },
-                Combiner::Min | Combiner::ArgMin => if x < a || x.is_nan() { x } else { a },
+                Combiner::Max | Combiner::ArgMax => {
+                    if x > a || x.is_nan() {
+                        x
+                    } else {
+                        a
+                    }
+                }
+                Combiner::Min | Combiner::ArgMin => {
+                    if x < a || x.is_nan() {
+                        x
+                    } else {
+                        a
+                    }
+                }
                 Combiner::Any | Combiner::All => a,
             }
         };
@@ -352,8 +367,20 @@ fn fold(combiner: Combiner, dtype: DType, items: impl Iterator<Item = Literal>) 
             Combiner::Prod => wrapped(x.wrapping_mul(y)),
             Combiner::Any => Literal::from(x != 0 || y != 0),
             Combiner::All => Literal::from(x != 0 && y != 0),
-            Combiner::Max | Combiner::ArgMax => if beats(l, a, true) { l } else { a },
-            Combiner::Min | Combiner::ArgMin => if beats(l, a, false) { l } else { a },
+            Combiner::Max | Combiner::ArgMax => {
+                if beats(l, a, true) {
+                    l
+                } else {
+                    a
+                }
+            }
+            Combiner::Min | Combiner::ArgMin => {
+                if beats(l, a, false) {
+                    l
+                } else {
+                    a
+                }
+            }
         }
     })
 }

@@ -3,7 +3,9 @@
 use smallvec::SmallVec;
 
 use super::lower::Access;
-use super::{Arity, Arrays, At, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_equal, one, partial};
+use super::{
+    Arity, Arrays, At, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_equal, one, partial,
+};
 use crate::array::Array;
 use crate::attrs::Attrs;
 use crate::dim::Dim;

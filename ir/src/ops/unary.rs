@@ -46,7 +46,9 @@ impl Domain {
         match self {
             Self::Float => Rule::new("it takes real floats", "convert the operand to a float dtype such as f32"),
             Self::Real => Rule::new("it takes integers and real floats", "convert the operand, as with convert(i32)"),
-            Self::Bits => Rule::new("it takes integers and bool", "compare the operand, or convert it to an integer dtype"),
+            Self::Bits => {
+                Rule::new("it takes integers and bool", "compare the operand, or convert it to an integer dtype")
+            }
         }
     }
 }

@@ -165,7 +165,9 @@ impl Buffers<'_> {
                 Place::Param(_) | Place::Constant(_) | Place::Temp(_) => {}
             }
         }
-        let all = |v: Vec<Option<Array>>| v.into_iter().collect::<Option<Vec<_>>>().ok_or(PlanRunError::Unwritten(BufferId(0)));
+        let all = |v: Vec<Option<Array>>| {
+            v.into_iter().collect::<Option<Vec<_>>>().ok_or(PlanRunError::Unwritten(BufferId(0)))
+        };
         Ok(Evaluated { outputs: all(outputs)?, updates: all(updates)? })
     }
 }

@@ -213,9 +213,7 @@ impl Step {
                 }
                 (reads, writes)
             }
-            StepKind::Contract(c) => {
-                (SmallVec::from_iter([c.a.buffer, c.b.buffer]), SmallVec::from_iter([c.c.buffer]))
-            }
+            StepKind::Contract(c) => (SmallVec::from_iter([c.a.buffer, c.b.buffer]), SmallVec::from_iter([c.c.buffer])),
             StepKind::Copy { from, to } => (SmallVec::from_iter([*from]), SmallVec::from_iter([*to])),
             StepKind::Host { operands, results, .. } => {
                 (operands.iter().map(|o| o.0).collect(), results.iter().map(|r| r.0).collect())

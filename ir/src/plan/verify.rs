@@ -82,9 +82,11 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
             written[b.index()] = true;
         }
     }
-    let missing = plan.buffers.iter().zip(&written).position(|(b, w)| {
-        !w && matches!(b.place, Place::Output(_) | Place::NewVariable(_))
-    });
+    let missing = plan
+        .buffers
+        .iter()
+        .zip(&written)
+        .position(|(b, w)| !w && matches!(b.place, Place::Output(_) | Place::NewVariable(_)));
     if let Some(b) = missing {
         return Err(error(plan.steps.len(), format!("b{b} leaves the plan and is never written")));
     }

@@ -90,6 +90,23 @@ pub fn vjp(graph: &Graph, outputs: &[usize], wrt: &[usize]) -> Result<Graph, Dif
 ///
 /// Parameters: the graph's. Outputs: the graph's, then one gradient for each of `wrt`, named `x.grad`.
 ///
+/// ```
+/// use lehr_ir::{Array, Graph, eval::evaluate};
+/// use lehr_passes::derivative::value_and_grad;
+///
+/// let graph = Graph::parse(
+///     r#"graph @square(%x: f32[2]) -> (f32[]) {
+///          %0 = mul %x, %x : f32[2]
+///          %1 = reduce %0 {op = sum, axes = [0]} : f32[]
+///          return %1 "y"
+///        }"#,
+/// )?;
+/// let gradient = value_and_grad(&graph, 0, &[0])?;
+/// let outputs = evaluate(&gradient, &[Array::from([1.0f32, -3.0])])?.outputs;
+/// assert_eq!(outputs, [Array::from(10.0f32), Array::from([2.0f32, -6.0])]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// As [`vjp`]; [`DiffError::NotScalar`] for the output.
 pub fn value_and_grad(graph: &Graph, output: usize, wrt: &[usize]) -> Result<Graph, DiffError> {

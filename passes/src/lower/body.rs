@@ -127,7 +127,13 @@ impl<'a, S: Surroundings> Body<'a, S> {
     }
 
     /// Finishes the kernel: what was written becomes the body of the parallel loop.
-    pub(crate) fn finish(mut self, name: String, axis: &Symbol, extent: Dim, locs: Vec<Loc>) -> (Kernel, Vec<BufferId>) {
+    pub(crate) fn finish(
+        mut self,
+        name: String,
+        axis: &Symbol,
+        extent: Dim,
+        locs: Vec<Loc>,
+    ) -> (Kernel, Vec<BufferId>) {
         let body = self.frames.pop().map(|f| f.stmts).unwrap_or_default();
         let ids = self.buffers.iter().map(|(id, _)| *id).collect();
         let body = Loop { axis: axis.clone(), kind: AxisKind::Parallel, extent, body, reductions: Vec::new() };

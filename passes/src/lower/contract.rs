@@ -1,12 +1,12 @@
 //! Contractions: strides of both operands, straight from the graph's views.
 
+use lehr_ir::Shape;
 use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Node, NodeId, Value};
 use lehr_ir::kernel::{Access, AxisKind};
 use lehr_ir::ops::Op;
 use lehr_ir::plan::{BufferId, Contract, Matrix, StepKind};
 use lehr_ir::ty::{count, strides};
-use lehr_ir::Shape;
 use smallvec::SmallVec;
 
 use super::Lowerer;
@@ -21,9 +21,8 @@ impl Lowerer<'_> {
         let (x_free, y_free) = (dims.lhs_free(self.graph.ty(x).rank()), dims.rhs_free(self.graph.ty(y).rank()));
         let groups_x = [&dims.lhs_batch, &x_free, &dims.lhs_contract];
         let groups_y = [&dims.rhs_batch, &dims.rhs_contract, &y_free];
-        let sizes = |v: Value, axes: &[usize]| -> Shape {
-            axes.iter().map(|&a| self.graph.ty(v).shape[a].clone()).collect()
-        };
+        let sizes =
+            |v: Value, axes: &[usize]| -> Shape { axes.iter().map(|&a| self.graph.ty(v).shape[a].clone()).collect() };
         let (m, n, k) = (sizes(x, &x_free), sizes(y, &y_free), sizes(x, &dims.lhs_contract));
         let batch = sizes(x, &dims.lhs_batch);
         let c = node.result();
@@ -32,13 +31,8 @@ impl Lowerer<'_> {
         let out = self.buffer(c);
         let (rows, columns) = (count(&m), count(&n));
         let area = &rows * &columns;
-        let c_view = Matrix {
-            buffer: out,
-            offset: Dim::from(0),
-            batch: area,
-            row: columns.clone(),
-            column: Dim::from(1),
-        };
+        let c_view =
+            Matrix { buffer: out, offset: Dim::from(0), batch: area, row: columns.clone(), column: Dim::from(1) };
         let contract = Contract {
             dtype: self.graph.ty(c).dtype,
             batch: count(&batch),

@@ -66,9 +66,8 @@ impl<'a> GroupKernel<'a> {
     /// Writes every member once at an index over the domain's own axes, to see how memory is walked.
     fn trial(&self, l: &mut Lowerer<'a>) -> Uses {
         let uses = self.trial_with(l, Facts::default());
-        let has_atom = |d: &Dim| {
-            d.terms().iter().any(|t| t.factors().iter().any(|f| matches!(f, lehr_ir::dim::Factor::Atom(_))))
-        };
+        let has_atom =
+            |d: &Dim| d.terms().iter().any(|t| t.factors().iter().any(|f| matches!(f, lehr_ir::dim::Factor::Atom(_))));
         if !uses.flat.iter().any(has_atom) {
             return uses;
         }
@@ -229,10 +228,8 @@ impl<'a> GroupKernel<'a> {
         let loops = self.reduced_loops(l, inner.len());
         let mut outer_at = unflatten(&p.at, &outer).into_iter();
         let mut inner_at = loops.iter().map(|a| a.at.clone());
-        let at: Vec<Dim> = walked
-            .iter()
-            .filter_map(|a| if a.reduced { inner_at.next() } else { outer_at.next() })
-            .collect();
+        let at: Vec<Dim> =
+            walked.iter().filter_map(|a| if a.reduced { inner_at.next() } else { outer_at.next() }).collect();
         let index = domain::index(self.group.domain.len(), walked, &at);
         let iterations = product(outer.iter().copied());
         let mut ranges: Vec<(&LoopAxis, &Dim)> = vec![(&p, &iterations)];
@@ -358,7 +355,9 @@ impl<'a> GroupKernel<'a> {
             plain && !(self.phases.slots[&m].level == Level::Full && self.is_needed(l, m))
         });
         let worth = outer <= 4 && n > 2 * l.target.reduce_chunk && self.phases.count == 1 && simple;
-        worth.then(|| Split { partials: n.div_euclid(l.target.reduce_chunk) + i64::from(n % l.target.reduce_chunk != 0) })
+        worth.then(|| Split {
+            partials: n.div_euclid(l.target.reduce_chunk) + i64::from(n % l.target.reduce_chunk != 0),
+        })
     }
 
     /// A fold in two kernels: partial results of chunks, then their fold and what follows it.
@@ -457,8 +456,11 @@ impl<'a> GroupKernel<'a> {
         for phase in 0..=self.phases.count {
             // What stands between the loops is kept in tiles, since it has a value for each lane.
             let between: Vec<NodeId> = self.at(Level::Outer, phase).collect();
-            let stored: Vec<NodeId> =
-                if phase == 0 { Vec::new() } else { self.at(Level::Fold, phase - 1).filter(|m| needed.contains(m)).collect() };
+            let stored: Vec<NodeId> = if phase == 0 {
+                Vec::new()
+            } else {
+                self.at(Level::Fold, phase - 1).filter(|m| needed.contains(m)).collect()
+            };
             if !between.is_empty() || !stored.is_empty() {
                 let mut tiles: Vec<(Value, Memory)> = Vec::new();
                 lane_loop(&mut body, &mut |body| {
@@ -530,13 +532,7 @@ impl<'a> GroupKernel<'a> {
     }
 
     /// Sets accumulators to the identities of their folds.
-    fn clear(
-        &self,
-        body: &mut Body<'_, Lowerer<'a>>,
-        folds: &[NodeId],
-        tiles: &[SmallVec<[Memory; 2]>],
-        at: &Dim,
-    ) {
+    fn clear(&self, body: &mut Body<'_, Lowerer<'a>>, folds: &[NodeId], tiles: &[SmallVec<[Memory; 2]>], at: &Dim) {
         for (&m, tiles) in folds.iter().zip(tiles) {
             let node = self.graph.node(m);
             let Some(combiner) = fold_of(node) else { continue };
@@ -568,7 +564,8 @@ fn combine<S: Surroundings>(
             let ahead = if combiner == Combiner::ArgMax { ScalarOp::Gt } else { ScalarOp::Lt };
             let better = body.apply(ahead, &[new[0], acc[0]]);
             // The first NaN wins over any number.
-            let (new_nan, number) = (body.apply(ScalarOp::Ne, &[new[0], new[0]]), body.apply(ScalarOp::Eq, &[acc[0], acc[0]]));
+            let (new_nan, number) =
+                (body.apply(ScalarOp::Ne, &[new[0], new[0]]), body.apply(ScalarOp::Eq, &[acc[0], acc[0]]));
             let first_nan = body.apply(ScalarOp::And, &[new_nan, number]);
             // Among equals the lesser position wins; positions ascend, so this matters for the identity only.
             let equal = body.apply(ScalarOp::Eq, &[new[0], acc[0]]);
@@ -626,7 +623,8 @@ impl Chunks {
             return (at, inner.extent.clone(), rows);
         };
         let count = inner.extent.ceildiv(Dim::from(chunk));
-        let (row, c) = if outer.is_empty() { (Dim::from(0), p.clone()) } else { (p.floordiv(&count), p.modulo(&count)) };
+        let (row, c) =
+            if outer.is_empty() { (Dim::from(0), p.clone()) } else { (p.floordiv(&count), p.modulo(&count)) };
         let mut at = unflatten(&row, outer).to_vec();
         at.push(&(&c * chunk) + j);
         (at, chunk_extent(&inner.extent, chunk, &c), &rows * &count)
@@ -640,4 +638,3 @@ fn chunk_extent(extent: &Dim, chunk: i64, c: &Dim) -> Dim {
         _ => Dim::from(chunk).minimum(extent - &(c * chunk)),
     }
 }
-

@@ -170,7 +170,9 @@ impl<'a> Lowerer<'a> {
                 id
             }
         };
+        // The first iteration stands for all: a chunk that is cut short is the last one.
         let work = work_of(&self.plan.kernels[id as usize].body.body);
+        let work = work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO));
         let launch = Launch { kernel: id, buffers: buffers.into(), sizes, iterations, work };
         self.step(StepKind::Launch(launch), locs, reason);
     }
@@ -202,7 +204,11 @@ impl<'a> Lowerer<'a> {
                 let ty = self.graph.ty(v);
                 let to = self.new_buffer(ty.dtype, ty.count(), place);
                 let loc = self.graph.def_node(v).map(|n| n.loc.clone()).unwrap_or_default();
-                self.step(StepKind::Copy { from, to }, [loc], "it leaves the graph more than once, or unchanged".to_owned());
+                self.step(
+                    StepKind::Copy { from, to },
+                    [loc],
+                    "it leaves the graph more than once, or unchanged".to_owned(),
+                );
             }
         }
         Ok(self.plan)

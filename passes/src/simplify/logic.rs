@@ -14,14 +14,13 @@ pub(super) const RULES: &[Rule] = &[
         apply: |s| {
             let Op::Binary(op) = *s.op() else { return None };
             let (zero, ones) = (Literal::zero(s.ty.dtype), ones(s.ty.dtype));
-            let neutral = match op {
-                BinaryOp::And => ones,
-                BinaryOp::Or | BinaryOp::Xor => zero,
-                BinaryOp::Shl | BinaryOp::Shr => {
-                    return (s.splat(s.operand(1))? == zero).then(|| Patch::value(s.operand(0)))?;
-                }
-                _ => return None,
-            };
+            if matches!(op, BinaryOp::Shl | BinaryOp::Shr) {
+                return (s.splat(s.operand(1))? == zero).then(|| Patch::value(s.operand(0)))?;
+            }
+            let neutral = if op == BinaryOp::And { ones } else { zero };
+            if !matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Xor) {
+                return None;
+            }
             let (x, _) = s.with_splat().find(|(_, c)| *c == neutral)?;
             Patch::value(x)
         },
@@ -34,13 +33,17 @@ pub(super) const RULES: &[Rule] = &[
         apply: |s| {
             let Op::Binary(op) = *s.op() else { return None };
             let zero = Literal::zero(s.ty.dtype);
-            let (found, result) = match op {
-                BinaryOp::And => (s.with_splat().any(|(_, c)| c == zero), zero),
-                BinaryOp::Or => (s.with_splat().any(|(_, c)| c == ones(s.ty.dtype)), ones(s.ty.dtype)),
-                BinaryOp::Xor => (s.operand(0) == s.operand(1), zero),
-                _ => return None,
+            let has = |c: Literal| s.with_splat().any(|(_, l)| l == c);
+            let result = if op == BinaryOp::And && has(zero) {
+                zero
+            } else if op == BinaryOp::Or && has(ones(s.ty.dtype)) {
+                ones(s.ty.dtype)
+            } else if op == BinaryOp::Xor && s.operand(0) == s.operand(1) {
+                zero
+            } else {
+                return None;
             };
-            found.then(|| Patch::splat(result, s.ty))?
+            Patch::splat(result, s.ty)
         },
     },
     Rule {

@@ -12,7 +12,13 @@ pub(super) type Accumulator = SmallVec<[Val; 2]>;
 
 impl Emitter<'_, '_> {
     /// The accumulator `a` after it takes `b`.
-    pub(super) fn combine(&mut self, combiner: Combiner, dtypes: &[DType], a: &[Val], b: &[Val]) -> Result<Accumulator, EmitError> {
+    pub(super) fn combine(
+        &mut self,
+        combiner: Combiner,
+        dtypes: &[DType],
+        a: &[Val],
+        b: &[Val],
+    ) -> Result<Accumulator, EmitError> {
         let op = match combiner {
             Combiner::Sum => ScalarOp::Add,
             Combiner::Prod => ScalarOp::Mul,
@@ -27,7 +33,13 @@ impl Emitter<'_, '_> {
     }
 
     /// Takes `b` where it is NaN and `a` is not, where it is better, or where it is as good and its index is less.
-    fn first_extreme(&mut self, better: ScalarOp, dtypes: &[DType], a: &[Val], b: &[Val]) -> Result<Accumulator, EmitError> {
+    fn first_extreme(
+        &mut self,
+        better: ScalarOp,
+        dtypes: &[DType],
+        a: &[Val],
+        b: &[Val],
+    ) -> Result<Accumulator, EmitError> {
         let (d, index) = (dtypes[0], DType::I64);
         let earlier = self.two(ScalarOp::Lt, index, &b[1], &a[1])?;
         let mut wins = self.two(better, d, &b[0], &a[0])?;

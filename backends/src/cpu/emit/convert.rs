@@ -32,7 +32,11 @@ impl Emitter<'_, '_> {
             (Kind::Float, _) => {
                 let wide = to.size() == 8;
                 let ty = if wide { types::I64 } else { types::I32 };
-                let v = if signed(to) { self.b.ins().fcvt_to_sint_sat(ty, v) } else { self.b.ins().fcvt_to_uint_sat(ty, v) };
+                let v = if signed(to) {
+                    self.b.ins().fcvt_to_sint_sat(ty, v)
+                } else {
+                    self.b.ins().fcvt_to_uint_sat(ty, v)
+                };
                 self.saturate(to, v)
             }
             (_, Kind::Float) => {
@@ -44,7 +48,8 @@ impl Emitter<'_, '_> {
                 // Integers of 32 bits are exact in f64.
                 let through = if half { DType::F64 } else { to };
                 let ty = scalar_type(through);
-                let f = if signed(from) { self.b.ins().fcvt_from_sint(ty, v) } else { self.b.ins().fcvt_from_uint(ty, v) };
+                let f =
+                    if signed(from) { self.b.ins().fcvt_from_sint(ty, v) } else { self.b.ins().fcvt_from_uint(ty, v) };
                 self.float_to_float(through, to, f)
             }
             (_, _) => {
@@ -86,7 +91,9 @@ impl Emitter<'_, '_> {
             (Kind::Float, Kind::Float) => match (width(from), width(to)) {
                 (Width::W32, Width::W32) => lanes(parts.iter().map(|p| self.narrow(to, *p)).collect()),
                 (Width::W32, Width::W64) => lanes(parts.iter().flat_map(|p| self.promote(*p)).collect()),
-                (Width::W64, Width::W32) if to == DType::F32 => lanes(parts.chunks(2).map(|p| self.demote(p[0], p[1])).collect()),
+                (Width::W64, Width::W32) if to == DType::F32 => {
+                    lanes(parts.chunks(2).map(|p| self.demote(p[0], p[1])).collect())
+                }
                 (Width::W64, _) => self.per_lane(ScalarOp::Convert(to), &[from], to, std::slice::from_ref(v)),
             },
             (Kind::Float, _) => match (width(from), width(to)) {
@@ -101,7 +108,9 @@ impl Emitter<'_, '_> {
                     };
                     lanes(parts.iter().map(|p| one(self, *p)).collect())
                 }
-                (Width::W32 | Width::W64, _) => self.per_lane(ScalarOp::Convert(to), &[from], to, std::slice::from_ref(v)),
+                (Width::W32 | Width::W64, _) => {
+                    self.per_lane(ScalarOp::Convert(to), &[from], to, std::slice::from_ref(v))
+                }
             },
             (_, Kind::Float) => match (width(from), width(to)) {
                 (Width::W32, Width::W32) if to == DType::F32 && (signed(from) || from.size() < 4) => {
@@ -114,7 +123,9 @@ impl Emitter<'_, '_> {
                     };
                     lanes(parts.iter().flat_map(|p| halves(self, *p)).collect())
                 }
-                (Width::W32 | Width::W64, _) => self.per_lane(ScalarOp::Convert(to), &[from], to, std::slice::from_ref(v)),
+                (Width::W32 | Width::W64, _) => {
+                    self.per_lane(ScalarOp::Convert(to), &[from], to, std::slice::from_ref(v))
+                }
             },
             (_, _) => {
                 let parts: Parts = match (width(from), width(to)) {

@@ -14,7 +14,8 @@ impl Emitter<'_, '_> {
     /// A function of scalars: its recipe in `f32`, the table's in `f64`.
     pub(super) fn call_scalar(&mut self, f: Function, dtype: DType, args: &[Value]) -> Result<Value, EmitError> {
         if dtype == DType::F64 {
-            let row = TABLE.iter().position(|r| r.function == f).ok_or(EmitError::Invalid("a function without recipe"))?;
+            let row =
+                TABLE.iter().position(|r| r.function == f).ok_or(EmitError::Invalid("a function without recipe"))?;
             let row = self.constant(types::I64, row as i64);
             let second = args.get(1).copied().unwrap_or(args[0]);
             return Ok(self.call_table(Entry::FunctionF64, &[row, args[0], second]));
@@ -96,7 +97,11 @@ impl Sink<'_, '_, '_> {
         if self.vector { types::I32X4 } else { types::I32 }
     }
 
-    fn map<const N: usize>(&mut self, args: [Pack; N], mut f: impl FnMut(&mut Emitter<'_, '_>, [Value; N]) -> Value) -> Pack {
+    fn map<const N: usize>(
+        &mut self,
+        args: [Pack; N],
+        mut f: impl FnMut(&mut Emitter<'_, '_>, [Value; N]) -> Value,
+    ) -> Pack {
         let mut values = args.first().map_or([Value::from_u32(0); MOST], |a| a.values);
         for (i, v) in values.iter_mut().enumerate().take(self.count) {
             *v = f(self.e, std::array::from_fn(|k| args[k].values[i]));
@@ -149,9 +154,12 @@ impl Emit for Sink<'_, '_, '_> {
     }
 
     fn fma(&mut self, a: Pack, b: Pack, c: Pack) -> Pack {
-        self.map([a, b, c], |e, [a, b, c]| {
-            if e.isa.fma { e.b.ins().fma(a, b, c) } else { e.call_table(Entry::FmaF32, &[a, b, c]) }
-        })
+        self.map(
+            [a, b, c],
+            |e, [a, b, c]| {
+                if e.isa.fma { e.b.ins().fma(a, b, c) } else { e.call_table(Entry::FmaF32, &[a, b, c]) }
+            },
+        )
     }
 
     fn neg(&mut self, a: Pack) -> Pack {

@@ -111,7 +111,9 @@ impl Emitter<'_, '_> {
         for atom in found {
             let term = Dim::from(Factor::Atom(atom.clone()));
             // A variable of the statements may still have its value from an earlier copy of them.
-            let known = term.symbols().all(|s| self.symbol_known(&s) && Var::from_symbol(&s).is_none_or(|v| !inside.contains(&v)));
+            let known = term
+                .symbols()
+                .all(|s| self.symbol_known(&s) && Var::from_symbol(&s).is_none_or(|v| !inside.contains(&v)));
             let known = known && !self.varies(&term);
             if known && !self.divisions.iter().any(|(a, _)| *a == atom) {
                 let v = self.atom(&atom, 0)?;
@@ -139,7 +141,9 @@ impl Emitter<'_, '_> {
         Ok(match product {
             None => self.constant(types::I64, c),
             Some(p) if c == 1 => p,
-            Some(p) if c > 0 && (c as u64).is_power_of_two() => self.b.ins().ishl_imm_u(p, i64::from(c.trailing_zeros())),
+            Some(p) if c > 0 && (c as u64).is_power_of_two() => {
+                self.b.ins().ishl_imm_u(p, i64::from(c.trailing_zeros()))
+            }
             Some(p) => self.b.ins().imul_imm_s(p, c),
         })
     }

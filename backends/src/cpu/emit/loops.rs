@@ -35,7 +35,14 @@ impl Emitter<'_, '_> {
         self.counted(from, to, 1, |e, i| e.iteration(l, i))
     }
 
-    fn vectorised(&mut self, l: &Loop, plan: Plan, from: Value, to: Value, known: Option<i64>) -> Result<(), EmitError> {
+    fn vectorised(
+        &mut self,
+        l: &Loop,
+        plan: Plan,
+        from: Value,
+        to: Value,
+        known: Option<i64>,
+    ) -> Result<(), EmitError> {
         let scope = self.enter();
         let exit = self.b.create_block();
         self.hoist_loads(l, from, to, exit)?;
@@ -43,9 +50,7 @@ impl Emitter<'_, '_> {
         let mut left = known;
         for group in stages(plan.group, known) {
             let limit = self.b.ins().iadd_imm_s(to, 1 - group as i64);
-            i = self.counted(i, limit, group as i64, |e, i| {
-                e.in_lanes(l, i, group, |e| e.iteration(l, i))
-            })?;
+            i = self.counted(i, limit, group as i64, |e, i| e.in_lanes(l, i, group, |e| e.iteration(l, i)))?;
             left = left.map(|n| n % group as i64);
         }
         if left != Some(0) {
@@ -118,13 +123,7 @@ impl Emitter<'_, '_> {
     /// Loads ahead of a loop what all its iterations load from one place, and goes to `exit` if there are no iterations.
     ///
     /// Only what each iteration reads for certain may be read here.
-    pub(super) fn hoist_loads(
-        &mut self,
-        l: &Loop,
-        from: Value,
-        to: Value,
-        exit: Block,
-    ) -> Result<(), EmitError> {
+    pub(super) fn hoist_loads(&mut self, l: &Loop, from: Value, to: Value, exit: Block) -> Result<(), EmitError> {
         let stored: Vec<Memory> = accesses(&l.body).iter().filter(|(_, _, stores)| *stores).map(|(m, ..)| *m).collect();
         let inside = walk::defined(&l.body);
         let mut wanted = Vec::new();

@@ -48,7 +48,13 @@ impl Emitter<'_, '_> {
         let shape = |e: &mut Self, v: Val| if vector { e.parts(dtype, &v) } else { v.scalar().into_iter().collect() };
         let other = shape(self, other);
         let (fast, slow, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let results: Parts = other.iter().map(|v| self.b.func.dfg.value_type(*v)).collect::<Vec<Type>>().into_iter().map(|t| self.b.append_block_param(join, t)).collect();
+        let results: Parts = other
+            .iter()
+            .map(|v| self.b.func.dfg.value_type(*v))
+            .collect::<Vec<Type>>()
+            .into_iter()
+            .map(|t| self.b.append_block_param(join, t))
+            .collect();
         let varies = self.guard_varies(guard);
         self.branch_on_guard(guard, varies, fast, slow)?;
         self.b.switch_to_block(fast);
@@ -67,7 +73,14 @@ impl Emitter<'_, '_> {
     }
 
     /// Emits a store.
-    pub(super) fn store(&mut self, stmt: &Stmt, memory: Memory, index: &Dim, value: Var, guard: &Guard) -> Result<(), EmitError> {
+    pub(super) fn store(
+        &mut self,
+        stmt: &Stmt,
+        memory: Memory,
+        index: &Dim,
+        value: Var,
+        guard: &Guard,
+    ) -> Result<(), EmitError> {
         let dtype = self.dtype_of(memory)?;
         let value = self.var(value)?.clone();
         if guard.is_always() {
@@ -156,7 +169,8 @@ impl Emitter<'_, '_> {
                 spilled.push((var, dtype, slot));
             }
         }
-        let saved: Vec<(Var, Option<Val>)> = spilled.iter().map(|(v, ..)| (*v, self.vars[v.0 as usize].clone())).collect();
+        let saved: Vec<(Var, Option<Val>)> =
+            spilled.iter().map(|(v, ..)| (*v, self.vars[v.0 as usize].clone())).collect();
         let result = defines.map(|d| self.stack(group * spilled_size(d)));
         let outer_simd = std::mem::replace(&mut self.simd, false);
         let end = self.constant(types::I64, group as i64);
@@ -202,15 +216,13 @@ impl Emitter<'_, '_> {
             Some(1) => {
                 let place = self.place(memory, dtype, index, 0)?;
                 let per = width(dtype).lanes();
-                let parts = (0..group / per).map(|i| self.load_part(dtype, place.plus(i * per * dtype.size()))).collect();
+                let parts =
+                    (0..group / per).map(|i| self.load_part(dtype, place.plus(i * per * dtype.size()))).collect();
                 Ok(Val::Lanes(parts))
             }
             _ => {
-                let lanes: Result<Vec<Value>, EmitError> = self
-                    .places(memory, dtype, index)?
-                    .into_iter()
-                    .map(|p| Ok(self.load_scalar(dtype, p)))
-                    .collect();
+                let lanes: Result<Vec<Value>, EmitError> =
+                    self.places(memory, dtype, index)?.into_iter().map(|p| Ok(self.load_scalar(dtype, p))).collect();
                 Ok(self.gather_lanes(dtype, &lanes?))
             }
         }
@@ -246,7 +258,8 @@ impl Emitter<'_, '_> {
     fn places(&mut self, memory: Memory, dtype: DType, index: &Dim) -> Result<Vec<Place>, EmitError> {
         let group = self.group();
         let axis = self.lanes.as_ref().map(|l| l.axis.clone());
-        let linear = axis.and_then(|a| index.split_linear(&a)).filter(|(c, rest)| !self.varies(c) && !self.varies(rest));
+        let linear =
+            axis.and_then(|a| index.split_linear(&a)).filter(|(c, rest)| !self.varies(c) && !self.varies(rest));
         let Some((step, _)) = linear else {
             return (0..group).map(|lane| self.place(memory, dtype, index, lane)).collect();
         };
@@ -254,7 +267,9 @@ impl Emitter<'_, '_> {
         let size = dtype.size() as i64;
         let bytes = step.as_const().and_then(|s| s.checked_mul(size)).filter(|b| b.unsigned_abs() < 1 << 24);
         if let Some(bytes) = bytes {
-            return Ok((0..group).map(|l| Place { offset: first.offset + (bytes * l as i64) as i32, ..first }).collect());
+            return Ok((0..group)
+                .map(|l| Place { offset: first.offset + (bytes * l as i64) as i32, ..first })
+                .collect());
         }
         let step = self.index(&step, 0)?;
         let bytes = self.b.ins().imul_imm_s(step, size);
@@ -304,14 +319,9 @@ impl Emitter<'_, '_> {
                 let bits = self.b.ins().uload16(types::I32, p.flags, p.pointer, p.offset);
                 self.half_from_bits(dtype, bits)
             }
-            DType::I32
-            | DType::U32
-            | DType::F32
-            | DType::I64
-            | DType::U64
-            | DType::F64
-            | DType::C64
-            | DType::C128 => self.b.ins().load(scalar_type(dtype), p.flags, p.pointer, p.offset),
+            DType::I32 | DType::U32 | DType::F32 | DType::I64 | DType::U64 | DType::F64 | DType::C64 | DType::C128 => {
+                self.b.ins().load(scalar_type(dtype), p.flags, p.pointer, p.offset)
+            }
         }
     }
 
@@ -357,14 +367,9 @@ impl Emitter<'_, '_> {
                 let v = self.b.ins().uwiden_low(words);
                 if dtype == DType::Bool { self.b.ins().ineg(v) } else { v }
             }
-            DType::I32
-            | DType::U32
-            | DType::F32
-            | DType::I64
-            | DType::U64
-            | DType::F64
-            | DType::C64
-            | DType::C128 => self.b.ins().load(vector_type(dtype), p.flags, p.pointer, p.offset),
+            DType::I32 | DType::U32 | DType::F32 | DType::I64 | DType::U64 | DType::F64 | DType::C64 | DType::C128 => {
+                self.b.ins().load(vector_type(dtype), p.flags, p.pointer, p.offset)
+            }
         }
     }
 
@@ -385,14 +390,7 @@ impl Emitter<'_, '_> {
                 let four = if dtype == DType::Bool { self.b.ins().band_imm_u(four, 0x0101_0101) } else { four };
                 self.b.ins().store(p.flags, four, p.pointer, p.offset);
             }
-            DType::I32
-            | DType::U32
-            | DType::F32
-            | DType::I64
-            | DType::U64
-            | DType::F64
-            | DType::C64
-            | DType::C128 => {
+            DType::I32 | DType::U32 | DType::F32 | DType::I64 | DType::U64 | DType::F64 | DType::C64 | DType::C128 => {
                 self.b.ins().store(p.flags, v, p.pointer, p.offset);
             }
         }
@@ -487,4 +485,3 @@ impl Emitter<'_, '_> {
 pub(super) fn flags(region: AliasRegion) -> MemFlagsData {
     MemFlagsData::new().with_notrap().with_alias_region(Some(region))
 }
-

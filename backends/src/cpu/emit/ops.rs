@@ -27,7 +27,11 @@ impl Emitter<'_, '_> {
         match op {
             ScalarOp::Select => {
                 let w = self.select_width(dtypes[1], &args[1..]);
-                let (mask, a, b) = (self.mask(&args[0], w), self.parts_at(dtypes[1], &args[1], w), self.parts_at(dtypes[1], &args[2], w));
+                let (mask, a, b) = (
+                    self.mask(&args[0], w),
+                    self.parts_at(dtypes[1], &args[1], w),
+                    self.parts_at(dtypes[1], &args[2], w),
+                );
                 Ok(Val::Lanes((0..a.len()).map(|i| self.choose(mask[i], a[i], b[i])).collect()))
             }
             ScalarOp::Convert(to) => self.convert_lanes(dtypes[0], to, &args[0]),
@@ -330,7 +334,13 @@ impl Emitter<'_, '_> {
     }
 
     /// Runs an operation on each lane as scalars.
-    pub(super) fn per_lane(&mut self, op: ScalarOp, dtypes: &[DType], result: DType, args: &[Val]) -> Result<Val, EmitError> {
+    pub(super) fn per_lane(
+        &mut self,
+        op: ScalarOp,
+        dtypes: &[DType],
+        result: DType,
+        args: &[Val],
+    ) -> Result<Val, EmitError> {
         let lanes = self.group();
         let mut out = SmallVec::<[Value; 16]>::new();
         for lane in 0..lanes {

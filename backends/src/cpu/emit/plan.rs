@@ -20,7 +20,7 @@ pub(super) struct Lanes {
 /// How a loop is vectorised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Plan {
-    /// Lanes of the main loop: 4, 8 or 16.
+    /// Lanes of the main loop: 4, 8 or 16; fewer than 16 where the body is large, 64 bits wide or short of iterations.
     pub(super) group: usize,
     /// Whether the body is small enough that accumulators stay in registers.
     pub(super) light: bool,
@@ -46,16 +46,22 @@ pub(super) fn plan(kernel: &Kernel, l: &Loop) -> Option<Plan> {
             return None;
         }
     }
-    let mut scan = Scan { kernel, axis: &l.axis, varying: vec![false; kernel.vars.len()], inner: Vec::new(), weight: 0, wide: false, fits: true };
+    let mut scan = Scan {
+        kernel,
+        axis: &l.axis,
+        varying: vec![false; kernel.vars.len()],
+        inner: Vec::new(),
+        weight: 0,
+        wide: false,
+        fits: true,
+    };
     scan.block(&l.body);
     if !scan.fits {
         return None;
     }
-    let group = match scan.weight {
-        0..=12 => 16,
-        13..=60 => 8,
-        _ => 4,
-    };
+    // Cranelift orders a body vector by vector, so the processor overlaps iterations as well as it overlaps vectors of one.
+    // Several vectors only spare loop overhead, which counts in small bodies.
+    let group = if scan.weight <= 60 { 16 } else { 8 };
     let group = if scan.wide && group > 4 { group / 2 } else { group };
     Some(Plan { group: group.min(most), light: scan.weight <= 12 })
 }

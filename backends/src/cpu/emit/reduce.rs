@@ -24,7 +24,14 @@ struct Fold<'k> {
 
 impl Emitter<'_, '_> {
     /// Vectors along the axis of the reduction itself.
-    pub(super) fn reduce_vectorised(&mut self, l: &Loop, lanes: u32, plan: Plan, to: Value, known: Option<i64>) -> Result<(), EmitError> {
+    pub(super) fn reduce_vectorised(
+        &mut self,
+        l: &Loop,
+        lanes: u32,
+        plan: Plan,
+        to: Value,
+        known: Option<i64>,
+    ) -> Result<(), EmitError> {
         let lanes = lanes as usize;
         let folds = self.folds(l)?;
         let vectors: usize = folds.iter().flat_map(|f| &f.dtypes).map(|d| lanes / width(*d).lanes()).sum();
@@ -167,7 +174,9 @@ impl Emitter<'_, '_> {
             acc = self.in_group(w, |e| e.combine(fold.combiner, &fold.dtypes, &low, &high))?;
         }
         let mut single: Vec<Accumulator> = self.in_group(4, |e| {
-            (0..4).map(|lane| acc.iter().zip(&fold.dtypes).map(|(v, d)| Val::Scalar(e.lane(*d, v, lane))).collect()).collect()
+            (0..4)
+                .map(|lane| acc.iter().zip(&fold.dtypes).map(|(v, d)| Val::Scalar(e.lane(*d, v, lane))).collect())
+                .collect()
         });
         while single.len() > 1 {
             let high = single.split_off(single.len() / 2);
@@ -187,8 +196,11 @@ impl Emitter<'_, '_> {
             return self.left_fold(l, &folds, &identities, zero, to);
         }
         let group = self.group();
-        let slots: Vec<StackSlot> =
-            folds.iter().flat_map(|f| &f.dtypes).map(|d| self.stack(lanes as usize * group * spilled_size(*d))).collect();
+        let slots: Vec<StackSlot> = folds
+            .iter()
+            .flat_map(|f| &f.dtypes)
+            .map(|d| self.stack(lanes as usize * group * spilled_size(*d)))
+            .collect();
         let end = self.constant(types::I64, i64::from(lanes));
         self.counted(zero, end, 1, |e, lane| {
             e.keep_lane(&folds, &slots, lane, &identities);
@@ -229,7 +241,14 @@ impl Emitter<'_, '_> {
     }
 
     /// `reduce(1)`: one accumulator, in registers.
-    fn left_fold(&mut self, l: &Loop, folds: &[Fold<'_>], identities: &[Accumulator], from: Value, to: Value) -> Result<(), EmitError> {
+    fn left_fold(
+        &mut self,
+        l: &Loop,
+        folds: &[Fold<'_>],
+        identities: &[Accumulator],
+        from: Value,
+        to: Value,
+    ) -> Result<(), EmitError> {
         let (header, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         let i = self.b.append_block_param(header, types::I64);
         let params: Vec<Accumulator> = identities.iter().map(|a| self.parameters(header, a)).collect();
@@ -261,7 +280,8 @@ impl Emitter<'_, '_> {
 
     fn folds<'k>(&self, l: &'k Loop) -> Result<Vec<Fold<'k>>, EmitError> {
         let one = |r: &'k Reduction| {
-            let dtypes: Result<SmallVec<[DType; 2]>, EmitError> = r.results.iter().map(|v| self.var_dtype(*v)).collect();
+            let dtypes: Result<SmallVec<[DType; 2]>, EmitError> =
+                r.results.iter().map(|v| self.var_dtype(*v)).collect();
             let dtypes = dtypes?;
             let fits = r.values.len() == r.combiner.arity() && r.results.len() == r.values.len();
             if !fits {

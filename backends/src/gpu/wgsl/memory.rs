@@ -65,7 +65,14 @@ impl<'k> Printer<'k> {
         }
     }
 
-    fn load(&mut self, var: Var, memory: Memory, index: &Dim, guard: &Guard, other: Option<Var>) -> Result<(), WgslError> {
+    fn load(
+        &mut self,
+        var: Var,
+        memory: Memory,
+        index: &Dim,
+        guard: &Guard,
+        other: Option<Var>,
+    ) -> Result<(), WgslError> {
         let index = self.index(index)?;
         let element = format!("{}[{index}]", self.memory_name(memory)?);
         let packed = self.is_packed(memory)?;
@@ -108,7 +115,10 @@ impl<'k> Printer<'k> {
         let row = self.context == Context::Row;
         let stores = body.iter().any(|s| Touched::by(s).stores());
         if row && (stores || loops::has_lanes(body)) {
-            let divergent = guard.0.iter().find(|d| d.symbols().filter_map(|s| Var::from_symbol(&s)).any(|v| self.is_from_memory(v)));
+            let divergent = guard
+                .0
+                .iter()
+                .find(|d| d.symbols().filter_map(|s| Var::from_symbol(&s)).any(|v| self.is_from_memory(v)));
             if let Some(divergent) = divergent {
                 return Err(Unsupported::Divergent(divergent.clone()).into());
             }

@@ -57,21 +57,24 @@ impl Printer<'_> {
 
     fn int_op(&mut self, op: ScalarOp, dtype: DType, args: &[String]) -> Option<String> {
         let signed = dtype.kind() == Kind::Signed;
-        let pick = |s, u| if signed { s } else { u };
+        let name = if signed { "i32" } else { "u32" };
         Some(match (op, args) {
             (ScalarOp::Add, [a, b]) => format!("{a} + {b}"),
             (ScalarOp::Sub, [a, b]) => format!("{a} - {b}"),
             (ScalarOp::Mul, [a, b]) => format!("{a} * {b}"),
             (ScalarOp::Div, [a, b]) => {
-                return self.helper(pick(Helper::DivI32, Helper::DivU32), format!("div_{}({a}, {b})", pick("i32", "u32")));
+                let helper = if signed { Helper::DivI32 } else { Helper::DivU32 };
+                return self.helper(helper, format!("div_{name}({a}, {b})"));
             }
             (ScalarOp::Rem, [a, b]) => {
-                return self.helper(pick(Helper::RemI32, Helper::RemU32), format!("rem_{}({a}, {b})", pick("i32", "u32")));
+                let helper = if signed { Helper::RemI32 } else { Helper::RemU32 };
+                return self.helper(helper, format!("rem_{name}({a}, {b})"));
             }
             (ScalarOp::Max, [a, b]) => format!("max({a}, {b})"),
             (ScalarOp::Min, [a, b]) => format!("min({a}, {b})"),
-            (ScalarOp::Neg, [a]) => format!("{} - {a}", pick("0", "0u")),
-            (ScalarOp::Abs, [a]) => pick(format!("abs({a})"), a.clone()),
+            (ScalarOp::Neg, [a]) => format!("{name}(0) - {a}"),
+            (ScalarOp::Abs, [a]) if signed => format!("abs({a})"),
+            (ScalarOp::Abs, [a]) => a.clone(),
             (ScalarOp::And, [a, b]) => format!("{a} & {b}"),
             (ScalarOp::Or, [a, b]) => format!("{a} | {b}"),
             (ScalarOp::Xor, [a, b]) => format!("{a} ^ {b}"),
@@ -80,7 +83,7 @@ impl Printer<'_> {
             (ScalarOp::Shl | ScalarOp::Shr, _) if dtype == DType::I64 => return None,
             (ScalarOp::Shl | ScalarOp::Shr, [a, count]) => {
                 let symbol = if op == ScalarOp::Shl { "<<" } else { ">>" };
-                let count = pick(format!("bitcast<u32>({count})"), count.clone());
+                let count = if signed { format!("bitcast<u32>({count})") } else { count.clone() };
                 format!("{a} {symbol} ({count} & 31u)")
             }
             (ScalarOp::Ne, [a, b]) => format!("{a} != {b}"),

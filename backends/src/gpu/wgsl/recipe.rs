@@ -19,7 +19,12 @@ pub(super) fn call(printer: &mut Printer<'_>, function: Function, args: &[String
     // Infinity minus infinity may be anything here.
     let endless = matches!(
         function,
-        Function::Sin | Function::Cos | Function::Tan | Function::SinBounded | Function::CosBounded | Function::TanBounded
+        Function::Sin
+            | Function::Cos
+            | Function::Tan
+            | Function::SinBounded
+            | Function::CosBounded
+            | Function::TanBounded
     );
     match args.first() {
         Some(x) if endless => {

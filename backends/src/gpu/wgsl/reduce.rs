@@ -117,7 +117,9 @@ impl<'k> Printer<'k> {
     /// Declares partial results at their identities: one of each, or an array.
     fn begin_partials(&mut self, fold: &Fold<'_>, lanes: Option<u32>) -> Result<(), WgslError> {
         let first = *fold.dtypes.first().ok_or(WgslError::Invalid("a reduction without values"))?;
-        for ((identity, dtype), partial) in fold.reduction.combiner.identity(first).iter().zip(&fold.dtypes).zip(&fold.partials) {
+        for ((identity, dtype), partial) in
+            fold.reduction.combiner.identity(first).iter().zip(&fold.dtypes).zip(&fold.partials)
+        {
             let ty = type_name(*dtype);
             let wide = *dtype == DType::I64;
             let identity = match identity.to_i64() {

@@ -23,7 +23,8 @@ fn file(name: &str) -> Vec<Kernel> {
 /// Prints a kernel, and has naga parse and validate the module with default capabilities.
 fn check(kernel: &Kernel) -> Result<String, WgslError> {
     let text = print(kernel, &ROOMY)?;
-    let module = naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}\n{text}\n{kernel}", e.emit_to_string(&text)));
+    let module =
+        naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{}\n{text}\n{kernel}", e.emit_to_string(&text)));
     let flags = naga::valid::ValidationFlags::all();
     let mut validator = naga::valid::Validator::new(flags, naga::valid::Capabilities::default());
     if let Err(e) = validator.validate(&module) {
@@ -133,14 +134,17 @@ fn what_is_not_supported_is_named() {
     let many: Vec<String> = (0..9).map(|i| format!("read x{i}: f32[1]")).collect();
     assert_eq!(message("", &many.join(", ")), "the kernel needs 9 storage buffers, the target has 8");
     let divergent = "%0 = load x[0]\n %1 = convert.i64 %0\n if (%1) { lane j in 0..1 { store x[j], %0\n } }\n";
-    let refused = "the WGSL printer does not support the condition `%1 >= 0` on values from memory around a lane or reduce loop";
+    let refused =
+        "the WGSL printer does not support the condition `%1 >= 0` on values from memory around a lane or reduce loop";
     assert_eq!(message(divergent, "readwrite x: f32[1]"), refused);
     assert_eq!(print(&parse("kernel @k(read x: f32[1]) { parallel i in 0..1 { lane j in 0..1 { } %0 = load x[0]\n %1 = convert.i64 %0\n } }"), &ROOMY).map(|_| ()), Ok(()));
 }
 
 #[test]
 fn every_function_is_valid() {
-    for recipe in TABLE.iter().filter(|r| ScalarOp::Call(r.function).to_string().parse() == Ok(ScalarOp::Call(r.function))) {
+    for recipe in
+        TABLE.iter().filter(|r| ScalarOp::Call(r.function).to_string().parse() == Ok(ScalarOp::Call(r.function)))
+    {
         let args = if recipe.arity == 2 { "%0, %0" } else { "%0" };
         let text = check(&parse(&format!(
             "kernel @k(readwrite x: f32[n]) sizes(n) {{ parallel i in 0..n {{\n %0 = load x[i]\n %1 = {} {args}\n store x[i], %1\n }} }}",
@@ -152,7 +156,8 @@ fn every_function_is_valid() {
 
 #[test]
 fn grids() {
-    let map = parse("kernel @k(write y: u32[n]) sizes(n) { parallel i in 0..n { %0 = const 1 : u32\n store y[i], %0\n } }");
+    let map =
+        parse("kernel @k(write y: u32[n]) sizes(n) { parallel i in 0..n { %0 = const 1 : u32\n store y[i], %0\n } }");
     let target = WgslTarget::default();
     assert_eq!(groups(&map, &target, 0), Some([0, 0]));
     assert_eq!(groups(&map, &target, 65), Some([2, 1]));

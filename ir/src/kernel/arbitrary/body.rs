@@ -67,7 +67,8 @@ impl Generator<'_> {
             let index = if g.rng.one_in(3) { Dim::from(len) - 1 - index } else { index };
             let mut value = g.var(dtype, 3);
             if old.is_some() {
-                let before = g.define(dtype, Expr::Load { memory, index: index.clone(), guard: Guard::always(), other: None });
+                let before =
+                    g.define(dtype, Expr::Load { memory, index: index.clone(), guard: Guard::always(), other: None });
                 value = g.combine(dtype, before, value);
             }
             g.push(Stmt::Store { memory, index, value, guard: Guard::always() });
@@ -77,7 +78,13 @@ impl Generator<'_> {
         if old.is_none() {
             self.filled.push(number);
         }
-        self.push(Stmt::Loop(crate::kernel::Loop { axis: symbol, kind, extent: Dim::from(len), body, reductions: Vec::new() }));
+        self.push(Stmt::Loop(crate::kernel::Loop {
+            axis: symbol,
+            kind,
+            extent: Dim::from(len),
+            body,
+            reductions: Vec::new(),
+        }));
     }
 
     /// One to three combiners, each with values that the current block defines.

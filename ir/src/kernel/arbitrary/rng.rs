@@ -38,8 +38,19 @@ impl Rng {
             Kind::Signed | Kind::Unsigned if self.one_in(12) => Literal::from_bits(dtype, [self.next(), 0]),
             Kind::Signed | Kind::Unsigned => Literal::from_i64(dtype, self.below(41) as i64 - 20),
             Kind::Float | Kind::Complex if self.one_in(24) => {
-                let special =
-                    [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 3e38, 1e-40, 2147483648.0, 0.5, -2.5];
+                let special = [
+                    0.0,
+                    -0.0,
+                    f64::INFINITY,
+                    f64::NEG_INFINITY,
+                    f64::NAN,
+                    1e-310,
+                    3e38,
+                    1e-40,
+                    2147483648.0,
+                    0.5,
+                    -2.5,
+                ];
                 Literal::from_f64(dtype, special[self.below(special.len() as u64) as usize])
             }
             Kind::Float | Kind::Complex => {

@@ -61,8 +61,15 @@ pub(super) enum How {
 impl Code {
     /// Compiles a kernel whose structure is sound.
     pub(super) fn new(kernel: &Kernel, size_of: &impl Fn(&Symbol) -> Option<i64>, functions: Functions) -> Self {
-        let mut compiler =
-            Compiler { kernel, size_of, functions, axes: Vec::new(), next: 1, registers: kernel.vars.len(), partials: 0 };
+        let mut compiler = Compiler {
+            kernel,
+            size_of,
+            functions,
+            axes: Vec::new(),
+            next: 1,
+            registers: kernel.vars.len(),
+            partials: 0,
+        };
         let body = compiler.repeat(&kernel.body);
         Self { body, registers: compiler.registers, partials: compiler.partials }
     }
@@ -147,7 +154,13 @@ impl<'k, F: Fn(&Symbol) -> Option<i64>> Compiler<'k, F> {
                 let (a, b, c) = (register(0), register(1), register(2));
                 let first = self.dtype(*operands.first()?)?;
                 if let ScalarOp::Call(function) = op {
-                    return Some(Action::Call { out, f: function::call(self.functions, first)?, function: *function, a, b });
+                    return Some(Action::Call {
+                        out,
+                        f: function::call(self.functions, first)?,
+                        function: *function,
+                        a,
+                        b,
+                    });
                 }
                 match scalar::code(*op, first)? {
                     scalar::Code::Unary(f) => Action::Unary { out, f, a },

@@ -49,7 +49,8 @@ impl Index {
     pub(super) fn eval(&self, registers: &[u64]) -> Result<i64, DimError> {
         let value = match self {
             Self::Affine { constant, terms } => {
-                let mut products = terms.iter().map(|(c, r)| i128::from(*c) * i128::from(registers[*r as usize].cast_signed()));
+                let mut products =
+                    terms.iter().map(|(c, r)| i128::from(*c) * i128::from(registers[*r as usize].cast_signed()));
                 products.try_fold(i128::from(*constant), i128::checked_add).ok_or(DimError::Overflow)?
             }
             Self::General(sum) => sum.eval(registers)?,
@@ -63,7 +64,9 @@ impl Sum {
     fn new(dim: &Dim, register_of: &impl Fn(&Symbol) -> Option<u32>) -> Result<Self, DimError> {
         let part = |factor: &Factor| match factor {
             Factor::Symbol(s) => register_of(s).map(Part::Register).ok_or_else(|| DimError::Unbound(s.clone())),
-            Factor::Atom(a) => Ok(Part::Atom(a.kind(), Self::new(a.lhs(), register_of)?, Self::new(a.rhs(), register_of)?)),
+            Factor::Atom(a) => {
+                Ok(Part::Atom(a.kind(), Self::new(a.lhs(), register_of)?, Self::new(a.rhs(), register_of)?))
+            }
         };
         let mut sum = Self { constant: dim.constant_part(), terms: Vec::new() };
         for term in dim.terms() {
@@ -109,9 +112,10 @@ fn apply(kind: AtomKind, lhs: i128, rhs: i128) -> Result<i128, DimError> {
     };
     match kind {
         AtomKind::FloorDiv => floordiv(),
-        AtomKind::Mod => {
-            lhs.checked_rem_euclid(rhs).map(|r| if r != 0 && rhs < 0 { r + rhs } else { r }).ok_or(DimError::DivisionByZero)
-        }
+        AtomKind::Mod => lhs
+            .checked_rem_euclid(rhs)
+            .map(|r| if r != 0 && rhs < 0 { r + rhs } else { r })
+            .ok_or(DimError::DivisionByZero),
         AtomKind::Min => Ok(lhs.min(rhs)),
         AtomKind::Max => Ok(lhs.max(rhs)),
     }

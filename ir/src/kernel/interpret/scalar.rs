@@ -331,7 +331,9 @@ fn on_floats<T: Float>(op: ScalarOp) -> Option<Code> {
         ScalarOp::Rem => Code::Binary(|a, b| two::<T>(a, b, |a, b| a % b)),
         ScalarOp::Max => Code::Binary(|a, b| two::<T>(a, b, |a, b| pick(a, b, a > b))),
         ScalarOp::Min => Code::Binary(|a, b| two::<T>(a, b, |a, b| pick(a, b, a < b))),
-        ScalarOp::Fma => Code::Ternary(|a, b, c| T::narrow(T::of(a).wide().fma(T::of(b).wide(), T::of(c).wide())).bits()),
+        ScalarOp::Fma => {
+            Code::Ternary(|a, b, c| T::narrow(T::of(a).wide().fma(T::of(b).wide(), T::of(c).wide())).bits())
+        }
         ScalarOp::Neg => Code::Unary(|a| a ^ sign::<T>()),
         ScalarOp::Abs => Code::Unary(|a| a & !sign::<T>()),
         ScalarOp::Floor => Code::Unary(|a| one::<T>(a, Wide::floor)),

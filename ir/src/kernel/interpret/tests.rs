@@ -16,7 +16,8 @@ fn run_text(text: &str, sizes: &[i64], mut buffers: Vec<BufferData>) -> Result<V
 fn apply(op: ScalarOp, operands: &[(DType, &str)]) -> Literal {
     let dtypes: Vec<DType> = operands.iter().map(|(d, _)| *d).collect();
     let result = op.result(&dtypes).unwrap_or_else(|| panic!("{op} takes {dtypes:?}"));
-    let consts: Vec<String> = operands.iter().enumerate().map(|(i, (d, v))| format!("%{i} = const {v} : {d}")).collect();
+    let consts: Vec<String> =
+        operands.iter().enumerate().map(|(i, (d, v))| format!("%{i} = const {v} : {d}")).collect();
     let names: Vec<String> = (0..operands.len()).map(|i| format!("%{i}")).collect();
     let n = operands.len();
     let text = format!(
@@ -89,7 +90,10 @@ fn scalar_operations() {
         let operands: Vec<(DType, &str)> = operands.iter().map(|v| (*dtype, *v)).collect();
         let got = apply(op, &operands);
         let want_nan = want.starts_with("nan") && got.to_f64().is_nan();
-        assert!(want_nan || Some(got) == Literal::parse(got.dtype(), want), "{op} {operands:?} is {got:?}, expected {want}");
+        assert!(
+            want_nan || Some(got) == Literal::parse(got.dtype(), want),
+            "{op} {operands:?} is {got:?}, expected {want}"
+        );
     }
     assert_eq!(apply(ScalarOp::Select, &[(Bool, "false"), (I8, "1"), (I8, "2")]), Literal::from(2_i8));
 }
@@ -181,8 +185,16 @@ fn failures_name_the_statement() {
         ("lane j in 0..2 - n { }", 3, "`lane j in 0..2 - n {`: the extent is -1"),
         ("%0 = index floordiv(i, n)", 0, "`%0 = index floordiv(i, n)`: division by zero"),
         ("%0 = load x[0]\n store t[0], %0\n %1 = load t[1]", 0, "`%1 = load t[1]`: element 1 is undefined here"),
-        ("%0 = load x[0]\n store y[2*i], %0\n %1 = load y[2*i + 1]", 0, "`%1 = load y[2*i + 1]`: element 1 is undefined here"),
-        ("%0 = load x[0]\n store y[n], %0", 0, "`store y[n], %0`: another iteration of the parallel axis has stored element 0"),
+        (
+            "%0 = load x[0]\n store y[2*i], %0\n %1 = load y[2*i + 1]",
+            0,
+            "`%1 = load y[2*i + 1]`: element 1 is undefined here",
+        ),
+        (
+            "%0 = load x[0]\n store y[n], %0",
+            0,
+            "`store y[n], %0`: another iteration of the parallel axis has stored element 0",
+        ),
     ];
     for (block, n, want) in cases {
         assert_eq!(run(block, &[n]), want);

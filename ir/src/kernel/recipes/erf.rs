@@ -9,18 +9,7 @@ pub fn erf<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let a = e.abs(x);
     let a = at_most(e, a, 4.0);
     let z = e.mul(a, a);
-    let p = horner(
-        e,
-        z,
-        &[
-            -0.000_600_379_4,
-            0.004_995_853,
-            -0.026_768_58,
-            0.112_818_77,
-            -0.376_125,
-            0.128_379_15,
-        ],
-    );
+    let p = horner(e, z, &[-0.000_600_379_4, 0.004_995_853, -0.026_768_58, 0.112_818_77, -0.376_125, 0.128_379_15]);
     let small = e.fma(a, p, a);
     let w = horner(
         e,
@@ -38,19 +27,8 @@ pub fn erf<E: Emit>(e: &mut E, x: E::V) -> E::V {
     // The bias 127 + 256 sets the sign bit of the scale: -2^n.
     let (t, n) = round_scaled(e, w, 1.0, 383.0);
     let f = e.sub(w, n);
-    let p = horner(
-        e,
-        f,
-        &[
-            0.000_158_244_19,
-            0.001_341_772,
-            0.009_617_065,
-            0.055_502_728,
-            0.240_226_55,
-            0.693_147_24,
-            1.0,
-        ],
-    );
+    let p =
+        horner(e, f, &[0.000_158_244_19, 0.001_341_772, 0.009_617_065, 0.055_502_728, 0.240_226_55, 0.693_147_24, 1.0]);
     let scale = power_of_two(e, t);
     let (one, bound) = (e.f32(1.0), e.f32(0.92));
     let large = e.fma(p, scale, one);
@@ -81,10 +59,10 @@ pub fn erfc<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let t = e.fma(minus_u, three, one);
     let minus_3u = e.mul(minus_u, three);
     let t = e.fma(minus_3u, rest, t);
-    // The sum d is off by `lost`; the logarithm of the quotient moves by about -1.7u times that.
+    // The sum d is off by `lost`; the logarithm of the quotient moves by about -1.25u times that.
     let lost = e.sub(d, shift);
     let lost = e.sub(lost, a);
-    let slope = e.f32(1.7);
+    let slope = e.f32(1.25);
     let moved = e.mul(lost, slope);
     let low = e.add(low, rest);
     let low = e.fma(moved, u, low);
@@ -93,16 +71,17 @@ pub fn erfc<E: Emit>(e: &mut E, x: E::V) -> E::V {
         e,
         t,
         &[
-            -0.000_140_493_85,
-            -0.000_169_452_05,
-            0.000_739_723_85,
-            0.001_824_947_3,
-            -0.000_743_306,
-            -0.009_472_721,
-            -0.008_132_472,
-            0.047_769_554,
-            0.075_622_55,
-            -0.507_850_05,
+            -7.256_275_4e-5,
+            -0.000_227_876_87,
+            -6.869_276e-5,
+            0.000_866_637_7,
+            0.001_772_621_1,
+            -0.000_807_551_9,
+            -0.009_459_75,
+            -0.008_119_563,
+            0.047_768_015,
+            0.075_621_75,
+            -0.507_85,
             0.964_756_25,
         ],
     );

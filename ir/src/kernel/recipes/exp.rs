@@ -6,9 +6,7 @@
 //! Coefficients: minimax (Remez) on the interval named, leading ones rounded to f32 first and the rest fitted again.
 
 use super::emit::Emit;
-use super::parts::{
-    ROUNDER, at_least, at_most, horner, power_of_two, round_scaled, scale_in_two_steps,
-};
+use super::parts::{ROUNDER, at_least, at_most, horner, power_of_two, round_scaled, scale_in_two_steps};
 use std::f32::consts::{LN_2, LOG2_E};
 
 /// ln 2 - LN_2.
@@ -42,17 +40,7 @@ pub fn expm1<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let c = at_least(e, c, -18.0);
     let (t, n) = round_scaled(e, c, LOG2_E, 126.0);
     let r = reduce(e, c, n, 1.0);
-    let p = horner(
-        e,
-        r,
-        &[
-            0.001_388_154_2,
-            0.008_369_248,
-            0.041_667_327,
-            0.166_665_15,
-            0.499_999_97,
-        ],
-    );
+    let p = horner(e, r, &[0.001_388_154_2, 0.008_369_248, 0.041_667_327, 0.166_665_15, 0.499_999_97]);
     let r2 = e.mul(r, r);
     let q = e.fma(r2, p, r);
     let s = power_of_two(e, t);
@@ -89,16 +77,7 @@ pub fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
     let p = horner(
         e,
         r,
-        &[
-            0.000_198_473_53,
-            0.001_412_232_9,
-            0.008_334_533,
-            0.041_660_02,
-            0.166_666_39,
-            0.500_000_54,
-            1.0,
-            1.0,
-        ],
+        &[0.000_198_473_53, 0.001_412_232_9, 0.008_334_533, 0.041_660_02, 0.166_666_39, 0.500_000_54, 1.0, 1.0],
     );
     (p, power_of_two(e, t))
 }
@@ -120,18 +99,7 @@ pub fn exp_raised<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>) -> (E::V, E::V
     if let Some(low) = low {
         r = e.add(r, low);
     }
-    let q = horner(
-        e,
-        r,
-        &[
-            0.001_382_089_5,
-            0.008_368_671,
-            0.041_668_262,
-            0.166_665_21,
-            0.499_999_94,
-            1.0,
-        ],
-    );
+    let q = horner(e, r, &[0.001_382_089_5, 0.008_368_671, 0.041_668_262, 0.166_665_21, 0.499_999_94, 1.0]);
     (q, r, power_of_two(e, t))
 }
 
@@ -152,19 +120,8 @@ pub fn exp2_clamped<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>) -> E::V {
     if let Some(low) = low {
         f = e.add(f, low);
     }
-    let p = horner(
-        e,
-        f,
-        &[
-            0.000_158_244_19,
-            0.001_341_772,
-            0.009_617_065,
-            0.055_502_728,
-            0.240_226_55,
-            0.693_147_24,
-            1.0,
-        ],
-    );
+    let p =
+        horner(e, f, &[0.000_158_244_19, 0.001_341_772, 0.009_617_065, 0.055_502_728, 0.240_226_55, 0.693_147_24, 1.0]);
     scale_in_two_steps(e, p, t)
 }
 

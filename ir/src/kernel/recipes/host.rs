@@ -29,19 +29,11 @@ pub fn evaluate(function: Function, args: &[f32]) -> f32 {
 /// An infinite `got` counts as 2^128.
 pub fn ulp_error(got: f32, want: f64) -> f64 {
     if want.is_nan() || got.is_nan() {
-        return if want.is_nan() && got.is_nan() {
-            0.0
-        } else {
-            f64::INFINITY
-        };
+        return if want.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
     }
     let rounded = want as f32;
     if rounded.to_bits() == got.to_bits() && (rounded == 0.0 || rounded.is_infinite()) {
-        return if want == 0.0 || rounded.is_infinite() {
-            0.0
-        } else {
-            want.abs() / 2f64.powi(-149)
-        };
+        return if want == 0.0 || rounded.is_infinite() { 0.0 } else { want.abs() / 2f64.powi(-149) };
     }
     if got == 0.0 && want == 0.0 {
         return f64::INFINITY;

@@ -75,17 +75,7 @@ fn asin_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::M) {
     let z = e.select(large, rest, square);
     let root = e.sqrt(rest);
     let s = e.select(large, root, a);
-    let p = horner(
-        e,
-        z,
-        &[
-            0.042_158_708,
-            0.024_184_622,
-            0.045_469_165,
-            0.074_953_094,
-            0.166_667_52,
-        ],
-    );
+    let p = horner(e, z, &[0.042_158_708, 0.024_184_622, 0.045_469_165, 0.074_953_094, 0.166_667_52]);
     let sz = e.mul(s, z);
     (e.fma(sz, p, s), large)
 }

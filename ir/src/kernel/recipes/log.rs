@@ -137,12 +137,7 @@ fn log_of_parts<E: Emit>(e: &mut E, f: E::V, k: E::V, negated: bool) -> E::V {
 /// The negated k makes 0·ln 2 negative, which keeps the sign of a zero.
 fn log1p_finite<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let (one, minus_quarter) = (e.f32(1.0), e.f32(-0.25));
-    let (base, mask, four, zero) = (
-        e.i32(TWO_THIRDS),
-        e.i32(EXPONENT),
-        e.i32(0x4080_0000),
-        e.i32(0),
-    );
+    let (base, mask, four, zero) = (e.i32(TWO_THIRDS), e.i32(EXPONENT), e.i32(0x4080_0000), e.i32(0));
     let u = e.add(x, one);
     let bits = e.bitcast_to_i32(u);
     let k = e.isub(bits, base);

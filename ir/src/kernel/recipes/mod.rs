@@ -3,7 +3,7 @@
 //! Machine code for a wide vector, a 128-bit vector and WGSL comes from the same text, written once over the trait [`Emit`].
 //! The bounds in [`TABLE`] are measured over all 2^32 arguments (two arguments: random pairs and grids) against f64,
 //! and hold where the operations round as IEEE 754 asks, `fma` is fused and subnormals are kept.
-//! A GPU that flushes subnormals, divides with 2.5 ULP or reassociates has wider errors.
+//! A GPU that flushes subnormals, divides with 2.5 ULP or reassociates past [`Emit::keep`] has wider errors.
 //!
 //! NaN in gives NaN out, by arithmetic on the argument, except `pow(1, NaN) = pow(NaN, 0) = 1`.
 //! The sine family makes the NaN of an infinite argument by `inf - inf`, and `log`, `acosh` and `pow` select a NaN constant:

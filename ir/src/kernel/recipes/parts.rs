@@ -78,6 +78,7 @@ pub fn two_sum<E: Emit>(e: &mut E, a: E::V, b: E::V) -> (E::V, E::V) {
     let b_part = e.sub(s, a);
     let b_part = e.keep(b_part);
     let a_part = e.sub(s, b_part);
+    let a_part = e.keep(a_part);
     let (da, db) = (e.sub(a, a_part), e.sub(b, b_part));
     (s, e.add(da, db))
 }
@@ -87,6 +88,7 @@ pub fn fast_two_sum<E: Emit>(e: &mut E, a: E::V, b: E::V) -> (E::V, E::V) {
     let s = e.add(a, b);
     let s = e.keep(s);
     let part = e.sub(s, a);
+    let part = e.keep(part);
     (s, e.sub(b, part))
 }
 

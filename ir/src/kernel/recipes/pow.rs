@@ -9,15 +9,9 @@ use super::log::split;
 use super::parts::{NAN, at_least, at_most, fast_two_sum, horner, two_product, two_sum};
 
 /// 2/ln 2 in two parts.
-const C: [f32; 2] = [2.885_390, 3.851_926e-8];
+const C: [f32; 2] = [2.885_39, 3.851_926e-8];
 /// The leading coefficient of p in two parts, then the others, lowest power first.
-const P: [f32; 5] = [
-    0.961_796_7,
-    -2.182_644_1e-8,
-    0.577_082_9,
-    0.411_704_8,
-    0.340_251,
-];
+const P: [f32; 5] = [0.961_796_7, -2.182_644_1e-8, 0.577_082_9, 0.411_704_8, 0.340_251];
 
 /// x^y with the special cases of IEEE 754 `pow`.
 pub fn pow<E: Emit>(e: &mut E, x: E::V, y: E::V) -> E::V {

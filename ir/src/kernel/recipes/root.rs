@@ -18,12 +18,7 @@ pub fn rsqrt<E: Emit>(e: &mut E, x: E::V) -> E::V {
 /// Cube root: a = |x|, r ≈ 1/∛a from the bits, two Halley steps without division, then ∛a = a·r² with one Newton correction.
 pub fn cbrt<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let a = e.abs(x);
-    let (least, up, down, one) = (
-        e.f32(f32::MIN_POSITIVE),
-        e.f32(16_777_216.0),
-        e.f32(1.0 / 256.0),
-        e.f32(1.0),
-    );
+    let (least, up, down, one) = (e.f32(f32::MIN_POSITIVE), e.f32(16_777_216.0), e.f32(1.0 / 256.0), e.f32(1.0));
     let subnormal = e.lt(a, least);
     let scaled = e.mul(a, up);
     let m = e.select(subnormal, scaled, a);

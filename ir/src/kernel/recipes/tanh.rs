@@ -16,36 +16,14 @@ pub fn tanh<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let half_ln2 = e.f32(-0.5 * LN_2);
     let r = e.fma(n, half_ln2, a);
     // e^2r on |r| ≤ ln 2 / 4.
-    let p = horner(
-        e,
-        r,
-        &[
-            0.088_453_725,
-            0.267_797_47,
-            0.666_692_2,
-            1.333_321_7,
-            1.999_999_8,
-            2.0,
-            1.0,
-        ],
-    );
+    let p = horner(e, r, &[0.088_453_725, 0.267_797_47, 0.666_692_2, 1.333_321_7, 1.999_999_8, 2.0, 1.0]);
     let s = power_of_two(e, t);
     let (one, minus_two) = (e.f32(1.0), e.f32(-2.0));
     let d = e.fma(p, s, one);
     let q = e.div(minus_two, d);
     let large = e.add(q, one);
     let z = e.mul(a, a);
-    let p = horner(
-        e,
-        z,
-        &[
-            -0.005_897_966_7,
-            0.020_798_625,
-            -0.053_784_717,
-            0.133_319_36,
-            -0.333_333,
-        ],
-    );
+    let p = horner(e, z, &[-0.005_897_966_7, 0.020_798_625, -0.053_784_717, 0.133_319_36, -0.333_333]);
     let az = e.mul(a, z);
     let small = e.fma(az, p, a);
     let bound = e.f32(0.6);

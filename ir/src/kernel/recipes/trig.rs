@@ -1,7 +1,7 @@
 //! sin, cos, tan.
 //!
 //! All three reduce by multiples of π (tan by π/2) and use one odd polynomial, so no pair of polynomials is computed to throw one away.
-//! Two reductions exist: three steps with π in three parts for |x| ≤ [`BOUND`] (Cody and Waite),
+//! Two reductions exist, one six times the size of the other: three steps with π in three parts for |x| ≤ [`BOUND`] (Cody and Waite),
 //! and one for every finite x (after Payne and Hanek), which multiplies x by 1/π modulo 2 in four parts chosen by the exponent of x.
 //! The full recipes take the first result where it holds, so both give the same bits there:
 //! an emitter that knows |x| ≤ [`BOUND`] for a tile may use the bounded recipe.
@@ -105,6 +105,7 @@ fn near_tan<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V, E::V) {
     let r = e.fma(n, parts[1], first);
     let r = e.keep(r);
     let lost = e.sub(first, r);
+    let lost = e.keep(lost);
     let low = e.fma(n, parts[1], lost);
     // Where r is small the subtraction is inexact, and the rounding of r does not show.
     let (size, bound, zero) = (e.abs(r), e.f32(1.0 / 64.0), e.f32(-0.0));
@@ -149,17 +150,7 @@ fn sin_of_reduced<E: Emit>(e: &mut E, x: E::V, near: (E::V, E::V), far: (E::V, E
 /// ±sin r for |r| ≤ π/2, negative where the lowest bit of t is set.
 fn alternating_sin<E: Emit>(e: &mut E, r: E::V, t: E::V) -> E::V {
     let z = e.mul(r, r);
-    let p = horner(
-        e,
-        z,
-        &[
-            -2.383_364_8e-8,
-            2.752_900_9e-6,
-            -0.000_198_414_26,
-            0.008_333_337_5,
-            -0.166_666_66,
-        ],
-    );
+    let p = horner(e, z, &[-2.383_257_3e-8, 2.752_856_3e-6, -0.000_198_413_41, 0.008_333_336, -0.166_666_66]);
     let rz = e.mul(r, z);
     let y = e.fma(rz, p, r);
     let t = e.bitcast_to_i32(t);
@@ -172,18 +163,7 @@ fn alternating_sin<E: Emit>(e: &mut E, r: E::V, t: E::V) -> E::V {
 /// tan (r + low), or -1/tan where the lowest bit of t is set; the reciprocal is of an unrounded sum.
 fn tan_of_reduced<E: Emit>(e: &mut E, r: E::V, low: E::V, t: E::V) -> E::V {
     let z = e.mul(r, r);
-    let p = horner(
-        e,
-        z,
-        &[
-            0.009_396_527,
-            0.003_101_482,
-            0.024_441_391,
-            0.053_408_2,
-            0.133_388_36,
-            0.333_331_56,
-        ],
-    );
+    let p = horner(e, z, &[0.009_396_527, 0.003_101_482, 0.024_441_391, 0.053_408_2, 0.133_388_36, 0.333_331_56]);
     let rz = e.mul(r, z);
     // low·(1 + z) stands for low·(1 + tan² r).
     let low = e.fma(low, z, low);
@@ -202,7 +182,7 @@ fn tan_of_reduced<E: Emit>(e: &mut E, r: E::V, low: E::V, t: E::V) -> E::V {
 
 /// (h + l - n)·π as a sum of two, for |h - n| ≤ ½.
 fn from_fraction<E: Emit>(e: &mut E, h: E::V, l: E::V, n: E::V) -> (E::V, E::V) {
-    // h - n is exact.
+    // h - n is exact; where it is smaller than l the error term is lost, which is then below the result's precision.
     let f = e.sub(h, n);
     let (f, l) = fast_two_sum(e, f, l);
     let (pi, pi_low) = (e.f32(PI), e.f32(PI_LOW));
@@ -217,51 +197,11 @@ fn from_fraction<E: Emit>(e: &mut E, h: E::V, l: E::V, n: E::V) -> (E::V, E::V) 
 /// x·2^-S is an integer in the ranges after the first, so dropping even integers from 2^S/π drops even integers from the product.
 /// Ranges of 2^21 keep x·2^-S below 2^44, and so the product good to 2^-56: the nearest f32 to a multiple of π/2 is 2^-29 off.
 const RANGES: [(i32, [f32; 4]); 5] = [
-    (
-        0,
-        [
-            0.318_309_87,
-            1.284_127_65e-8,
-            1.468_547_7e-16,
-            3.037_013_3e-24,
-        ],
-    ),
-    (
-        21,
-        [
-            0.214_430_11,
-            3.079_767_8e-10,
-            6.369_078_5e-18,
-            -1.444_201_2e-25,
-        ],
-    ),
-    (
-        42,
-        [
-            0.531_895_9,
-            -1.791_080_6e-9,
-            5.434_092e-17,
-            -4.080_522_6e-25,
-        ],
-    ),
-    (
-        63,
-        [
-            0.496_243_83,
-            -2.680_006_7e-9,
-            1.032_276_6e-16,
-            5.344_350_7e-25,
-        ],
-    ),
-    (
-        84,
-        [
-            0.744_379_64,
-            -2.073_827_3e-8,
-            -5.123_573_7e-16,
-            8.175_231e-24,
-        ],
-    ),
+    (0, [0.318_309_87, 1.284_127_65e-8, 1.468_547_7e-16, 3.037_013_3e-24]),
+    (21, [0.214_430_11, 3.079_767_8e-10, 6.369_078_5e-18, -1.444_201_2e-25]),
+    (42, [0.531_895_9, -1.791_080_6e-9, 5.434_092e-17, -4.080_522_6e-25]),
+    (63, [0.496_243_83, -2.680_006_7e-9, 1.032_276_6e-16, 5.344_350_7e-25]),
+    (84, [0.744_379_64, -2.073_827_3e-8, -5.123_573_7e-16, 8.175_231e-24]),
 ];
 
 /// 2^k for a normal result.

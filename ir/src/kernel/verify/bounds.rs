@@ -48,7 +48,8 @@ impl<'k> Checker<'k> {
         for stmt in stmts {
             let number = self.number();
             match stmt {
-                Stmt::Let { expr: Expr::Load { memory, index, guard, .. }, .. } | Stmt::Store { memory, index, guard, .. } => {
+                Stmt::Let { expr: Expr::Load { memory, index, guard, .. }, .. }
+                | Stmt::Store { memory, index, guard, .. } => {
                     if let Some(facts) = facts.filter(|_| guard.is_always()) {
                         self.access(number, *memory, index, facts);
                     }
@@ -70,8 +71,9 @@ impl<'k> Checker<'k> {
         if index.symbols().any(|s| Var::from_symbol(&s).is_some()) {
             return;
         }
-        let outside =
-            |facts: &Facts, at: &Dim| facts.decide_ge(at, &Dim::ZERO) == Some(false) || facts.decide_ge(at, &len) == Some(true);
+        let outside = |facts: &Facts, at: &Dim| {
+            facts.decide_ge(at, &Dim::ZERO) == Some(false) || facts.decide_ge(at, &len) == Some(true)
+        };
         let reaches = match self.corners(index, facts) {
             Some(corners) => corners.into_iter().find(|at| outside(facts, at)),
             None => self.inside(facts).filter(|facts| outside(facts, index)).map(|_| index.clone()),

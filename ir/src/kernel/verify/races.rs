@@ -13,7 +13,8 @@ use crate::kernel::{AxisKind, Kernel, Loop, Memory, Stmt, Var};
 
 /// The stores that provably race.
 pub(super) fn check(kernel: &Kernel, facts: &Facts) -> Vec<VerifyError> {
-    let mut checker = Checker { facts, axes: Vec::new(), defined_at: vec![0; kernel.vars.len()], errors: Vec::new(), next: 1 };
+    let mut checker =
+        Checker { facts, axes: Vec::new(), defined_at: vec![0; kernel.vars.len()], errors: Vec::new(), next: 1 };
     checker.repeat(&kernel.body, false);
     checker.errors
 }

@@ -267,7 +267,9 @@ impl<'k> Checker<'k> {
                     self.same(want, got);
                 }
                 let must_store = match memory {
-                    Memory::Buffer(i) => self.kernel.buffers.get(*i as usize).is_some_and(|b| b.access == Access::Write),
+                    Memory::Buffer(i) => {
+                        self.kernel.buffers.get(*i as usize).is_some_and(|b| b.access == Access::Write)
+                    }
                     Memory::Tile(_) => dtype.is_some(),
                 };
                 if must_store && !self.stores.iter().any(|(m, _)| m == memory) {

@@ -39,7 +39,11 @@ fn scopes() {
         "`j` is not a size, an axis around this line or an `i64` variable",
     );
     check("%0 = load x[i]\n %1 = index %0", "%1 = index %0", "%0 is f32; an index takes i64");
-    check("%0 = load c[i]\n lane j in 0..%0 { }", "lane j", "`%0` is not a size, an axis around this line or an `i64` variable");
+    check(
+        "%0 = load c[i]\n lane j in 0..%0 { }",
+        "lane j",
+        "`%0` is not a size, an axis around this line or an `i64` variable",
+    );
     check("lane i in 0..2 { }", "lane i", "the name `i` is taken");
     accept("%0 = load c[i]\n lane j in 0..2 { %1 = index %0 + i\n }\n lane j in 0..2 { }");
 }
@@ -54,7 +58,11 @@ fn loops() {
     );
     check("reduce(4) j in 0..n { }", "reduce(4)", "a reduce loop needs a reduction");
     check("lane j in 0..n { %0 = load x[j]\n } -> %1 = sum(%0)", "lane j", "a lane loop has no reductions");
-    check("%0 = load x[i]\n reduce(4) j in 0..n { } -> %1 = sum(%0)", "} -> %1", "%0 is not defined in the block of this loop");
+    check(
+        "%0 = load x[i]\n reduce(4) j in 0..n { } -> %1 = sum(%0)",
+        "} -> %1",
+        "%0 is not defined in the block of this loop",
+    );
     check("reduce(4) j in 0..n { %0 = load x[j]\n } -> %1 = any(%0)", "} -> %1", "any does not fold [F32]");
     check(
         "reduce(4) j in 0..n { %0 = load x[j]\n } -> %1 = arg_min(%0)",
@@ -76,7 +84,9 @@ fn memory() {
     check("%0 = load x[i]\n %1 = load x[i] if (i)", "load x[i] if", "a load has `else` exactly if it has a guard");
     check("if () { }", "if ()", "`if` without a condition");
     // A later store in the same serial loop comes before in the next iteration.
-    accept("%0 = const 0.0 : f32\n serial j in 0..4 { %1 = load t[0] if (j - 1) else %0\n %2 = add %1, %1\n store t[0], %2\n }");
+    accept(
+        "%0 = const 0.0 : f32\n serial j in 0..4 { %1 = load t[0] if (j - 1) else %0\n %2 = add %1, %1\n store t[0], %2\n }",
+    );
 }
 
 #[test]
@@ -85,7 +95,11 @@ fn bounds() {
     check("%0 = load x[i - 1]", "load x[i - 1]", "the index reaches -1, outside of 0..n");
     check("lane j in 0..9 { %0 = load x[i]\n store t[j], %0\n }", "store t[j]", "the index reaches 8, outside of 0..8");
     check("lane j in 0..2 { %0 = load x[n*j + i]\n }", "load x[", "the index reaches 2*n - 1, outside of 0..n");
-    check("lane j in 0..i + 1 { %0 = load x[n + mod(j, 3)]\n }", "load x[", "the index reaches n + mod(j, 3), outside of 0..n");
+    check(
+        "lane j in 0..i + 1 { %0 = load x[n + mod(j, 3)]\n }",
+        "load x[",
+        "the index reaches n + mod(j, 3), outside of 0..n",
+    );
     // What is not reached, conditional, or not provable is no error.
     accept("lane j in 0..0 { %0 = load x[n + 1]\n }");
     accept("%1 = const 0.0 : f32\n %0 = load x[i - 1] if (i - 1) else %1");
@@ -99,9 +113,17 @@ fn races() {
     let race = |axis: &str| format!("iterations of the {axis} store to one place");
     check("%0 = load x[i]\n store y[0], %0", "store y[0]", &race("parallel axis i"));
     check("lane j in 0..n { %0 = load x[j]\n store y[i], %0\n }", "store y[i]", &race("lane axis j"));
-    check("reduce(4) j in 0..n { %0 = load x[j]\n store t[0], %0\n } -> %1 = sum(%0)", "store t[0]", &race("reduce(4) axis j"));
+    check(
+        "reduce(4) j in 0..n { %0 = load x[j]\n store t[0], %0\n } -> %1 = sum(%0)",
+        "store t[0]",
+        &race("reduce(4) axis j"),
+    );
     check("%0 = index 3\n lane j in 0..4 { %1 = load x[i]\n store t[%0], %1\n }", "store t[%0]", &race("lane axis j"));
-    check("lane j in 0..4 { lane k in 0..2 { %0 = load x[i]\n store t[j + k], %0\n } }", "store t[j + k]", &race("lane axis j"));
+    check(
+        "lane j in 0..4 { lane k in 0..2 { %0 = load x[i]\n store t[j + k], %0\n } }",
+        "store t[j + k]",
+        &race("lane axis j"),
+    );
     accept("lane j in 0..4 { lane k in 0..2 { %0 = load x[i]\n store t[2*j + k], %0\n } }");
     accept("lane j in 0..1 { %0 = load x[i]\n store t[0], %0\n }");
     accept("serial j in 0..4 { %0 = load x[i]\n store t[0], %0\n }");

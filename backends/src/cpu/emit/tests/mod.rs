@@ -39,7 +39,8 @@ impl Raw {
         let size = data.dtype().size();
         let len = data.len() * size;
         let start = MARGIN + size;
-        let mut raw = Self { bytes: vec![u64::from_ne_bytes([CANARY; 8]); (start + len + MARGIN).div_ceil(8)], start, len, size };
+        let mut raw =
+            Self { bytes: vec![u64::from_ne_bytes([CANARY; 8]); (start + len + MARGIN).div_ceil(8)], start, len, size };
         for i in 0..data.len() {
             let bits = data.bits(i).unwrap_or_default().to_le_bytes();
             raw.view()[start + i * size..start + (i + 1) * size].copy_from_slice(&bits[..size]);

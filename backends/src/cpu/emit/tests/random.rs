@@ -30,6 +30,7 @@ fn single_precision_with_every_function() {
 
 #[test]
 fn narrow_integers_and_half_precision() {
-    let dtypes = vec![DType::I8, DType::I16, DType::U8, DType::U16, DType::U64, DType::F16, DType::BF16, DType::F32, DType::F64];
+    let dtypes =
+        vec![DType::I8, DType::I16, DType::U8, DType::U16, DType::U64, DType::F16, DType::BF16, DType::F32, DType::F64];
     run(2000..2200, &Options { dtypes, ..Options::default() });
 }

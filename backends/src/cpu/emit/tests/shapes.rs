@@ -26,7 +26,7 @@ fn fill(data: &mut BufferData, salt: usize) {
         .map(|i| {
             let x = ((i * 37 + salt * 11) % 101) as f64 - 50.0;
             match dtype.kind() {
-                Kind::Bool => f64::from((i * 7 + salt) % 3 == 0),
+                Kind::Bool => f64::from((i * 7 + salt).is_multiple_of(3)),
                 Kind::Unsigned => x.abs(),
                 Kind::Signed => x,
                 Kind::Float | Kind::Complex => x / 8.0 + 0.001 * i as f64,
@@ -216,7 +216,8 @@ fn guards_that_vary_and_guards_that_do_not() {
 
 #[test]
 fn gathers_strides_and_index_arithmetic() {
-    let text = "kernel @g(read x: f32[n*4], read k: i64[n], write y: f32[n], write z: i32[n*2], write w: i64[n]) sizes(n, d) {
+    let text =
+        "kernel @g(read x: f32[n*4], read k: i64[n], write y: f32[n], write z: i32[n*2], write w: i64[n]) sizes(n, d) {
   parallel b in 0..1 {
     lane j in 0..n {
       %0 = load k[j]
@@ -297,10 +298,40 @@ fn every_conversion() {
 /// Runs a map over values at the edges of a dtype's range.
 fn extremes(text: &str, from: DType) {
     let kernel = Kernel::parse(text).expect("a kernel");
-    let mut values = vec![0.0, -0.0, 0.5, -0.5, 1.5, 127.5, 128.0, 255.0, 256.5, -129.0, 32768.0, 65504.0, 65519.0, 65520.0, 7e4];
-    values.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 2147483647.0, 2147483648.0, -2147483649.0, 4294967295.0, 4294967296.0]);
-    values.extend([9.2e18, 9223372036854775808.0, 1.9e19, 1e-8, 5.9e-8, 6.1e-5, 6.0e-5, 1e-40, 1e39, 1.0 + 1.0 / 2048.0, 1e300]);
-    values.extend([16777217.0, 33554435.0, 1.00390625, 1.001953125, 2.9802322387695312e-8, 2.98023224e-8, 1125899906842625.0]);
+    let mut values =
+        vec![0.0, -0.0, 0.5, -0.5, 1.5, 127.5, 128.0, 255.0, 256.5, -129.0, 32768.0, 65504.0, 65519.0, 65520.0, 7e4];
+    values.extend([
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        2147483647.0,
+        2147483648.0,
+        -2147483649.0,
+        4294967295.0,
+        4294967296.0,
+    ]);
+    values.extend([
+        9.2e18,
+        9223372036854775808.0,
+        1.9e19,
+        1e-8,
+        5.9e-8,
+        6.1e-5,
+        6.0e-5,
+        1e-40,
+        1e39,
+        1.0 + 1.0 / 2048.0,
+        1e300,
+    ]);
+    values.extend([
+        16777217.0,
+        33554435.0,
+        1.00390625,
+        1.001953125,
+        2.9802322387695312e-8,
+        2.98023224e-8,
+        1125899906842625.0,
+    ]);
     let Some(x) = BufferData::from_f64s(from, &values) else { return };
     let program = Program::new(&kernel, &[values.len() as i64], Functions::Recipe).expect("a program");
     let mut buffers = program.zeros().expect("lengths");

@@ -35,7 +35,9 @@ fn one_unit_holds_many_kernels_in_order_whatever_the_threads() {
         let unit = compiler(threads, true).compile(&references).expect("code");
         (0..20).for_each(|i| runs(&unit, i, i as f64));
         assert!(unit.entry(20).is_none());
-        codes.push(unit.reports().iter().map(|r| (r.clif.clone(), r.disassembly.clone(), r.code_bytes)).collect::<Vec<_>>());
+        codes.push(
+            unit.reports().iter().map(|r| (r.clif.clone(), r.disassembly.clone(), r.code_bytes)).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(codes[0], codes[1]);
     assert!(codes[0].iter().all(|(clif, text, bytes)| clif.contains("fmul") && !text.is_empty() && *bytes > 0));

@@ -1,0 +1,172 @@
+//! Kernels as AVX-512 or AVX2 machine code, beside Cranelift's.
+//!
+//! Cranelift's vectors are 128 bits wide. This emitter takes the same kernels and writes 512- or 256-bit code for them with an
+//! assembler, under the same entry signature and with the same bits as results (which NaN aside). Nothing uses it unless asked: a caller
+//! compiles a kernel with [`compile`] and calls what comes out in place of Cranelift's code.
+//!
+//! # How
+//! Every 32-bit value is a vector of [`Width::lanes`] elements. Outside of vectorised loops all its elements are equal, so one set of
+//! operations serves both. A lane loop, or a reduce loop outside of one, is vectorised where its guards and inner extents do not depend
+//! on the lane, and so is the outermost loop where nothing inside is; any other loop runs in sequence on values that are equal in all
+//! elements, which is slow but complete. The last, partial group of a vectorised loop runs under a mask like all others.
+//!
+//! Straight-line code is collected in segments ([`segment`]) whose values get registers by linear scan, with spills to the stack frame;
+//! what a segment leaves to later ones goes through the frame. Axes, sizes and `i64` values live in the frame as integers, and
+//! general registers hold nothing from one statement to the next. What has no vector form (division of integers, gathers, bools in
+//! memory, `i64` arithmetic) runs lane by lane between the vectors' places in the frame.
+//!
+//! `unsafe` stands in [`code`], which installs, calls and frees.
+
+use lehr_ir::dim::DimError;
+use lehr_ir::dtype::DType;
+use lehr_ir::kernel::{Combiner, Kernel, ScalarOp};
+
+mod allocate;
+mod assembler;
+#[cfg(target_arch = "x86_64")]
+pub mod code;
+mod emitter;
+mod frame;
+mod index;
+mod lanes;
+mod loops;
+mod memory;
+mod ops;
+mod recipe;
+mod reduce;
+mod scan;
+mod segment;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
+mod vector;
+mod wide_int;
+
+#[cfg(target_arch = "x86_64")]
+pub use code::{WideFn, WideUnit, compile};
+
+/// The vectors of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Width {
+    /// 256 bits: AVX2 with fused multiply-add.
+    Avx2,
+    /// 512 bits: AVX-512 F and DQ, with BMI2.
+    Avx512,
+}
+
+impl Width {
+    /// The widest that this machine has; `None` without AVX2, and on systems with another calling convention than System V's.
+    pub fn detect() -> Option<Self> {
+        [Self::Avx512, Self::Avx2].into_iter().find(|w| w.is_here())
+    }
+
+    /// 32-bit elements of a vector.
+    pub const fn lanes(self) -> usize {
+        match self {
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// Whether this machine has it.
+    pub fn is_here(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", not(windows)))]
+        match self {
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("bmi2")
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(windows))))]
+        false
+    }
+}
+
+/// How kernels are compiled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct WideOptions {
+    /// The vectors to use; the widest of the machine where this is `None`.
+    pub width: Option<Width>,
+}
+
+/// Why there is no wide code.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WideError {
+    /// The machine has no such vectors.
+    #[error("this machine has no {}", .0.map_or("wide vectors", Width::name))]
+    Host(Option<Width>),
+    /// Something that this emitter has no code for.
+    #[error("the wide emitter does not support {0}")]
+    Unsupported(Unsupported),
+    /// An index or extent that has no value.
+    #[error("an index has no value: {0}")]
+    Index(#[from] DimError),
+    /// The kernel breaks an invariant of the verifier.
+    #[error("the kernel is not valid: {0}")]
+    Invalid(&'static str),
+    /// An instruction could not be encoded.
+    #[error("the assembler failed: {0}")]
+    Assemble(String),
+    /// The code could not be made executable.
+    #[error("compiled code could not be installed: {0}")]
+    Install(String),
+}
+
+/// What this emitter has no code for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// A dtype other than f32, i32, u32 and bool, and i64 in variables.
+    #[error("{dtype} in {place}")]
+    DType {
+        /// The dtype.
+        dtype: DType,
+        /// The buffer, tile or variable.
+        place: String,
+    },
+    /// An operation on a dtype.
+    #[error("`{op}` on {dtype}")]
+    Op {
+        /// The operation.
+        op: ScalarOp,
+        /// The dtype of its first operand.
+        dtype: DType,
+    },
+    /// A reduction of 64-bit values.
+    #[error("{} of {dtype}", .combiner.name())]
+    Reduction {
+        /// The combiner.
+        combiner: Combiner,
+        /// The dtype of its first value.
+        dtype: DType,
+    },
+    /// Variables and partial results that take too much stack.
+    #[error("a stack frame of {0} bytes")]
+    Frame(u64),
+}
+
+impl From<Unsupported> for WideError {
+    fn from(unsupported: Unsupported) -> Self {
+        Self::Unsupported(unsupported)
+    }
+}
+
+impl Width {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Avx2 => "AVX2 with FMA",
+            Self::Avx512 => "AVX-512",
+        }
+    }
+}
+
+/// The machine code of a verified kernel, position-independent and without relocations.
+///
+/// The function is `extern "C" fn(context: *const KernelContext, lo: i64, hi: i64)`, as Cranelift's; see
+/// [`KernelContext`](super::emit::KernelContext).
+///
+/// # Errors
+/// [`WideError`] where the kernel has something that this emitter has no code for.
+pub fn assemble(kernel: &Kernel, width: Width) -> Result<Vec<u8>, WideError> {
+    emitter::Emitter::new(kernel, width)?.function()
+}

@@ -1,0 +1,90 @@
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--into]`.
+//!
+//! Prints one JSON line a workload on stdout and nothing else there:
+//! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"out":"fresh"}`.
+//! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.
+//! Every workload checks its result once, against a closed form or the reference evaluator, and the runner exits with 1 on a
+//! mismatch. Workloads whose operations do not exist yet are named on stderr.
+
+mod check;
+mod measure;
+mod rows;
+
+use std::process::ExitCode;
+
+use lehr::prelude::*;
+
+/// How workloads run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What runs them.
+    pub options: Options,
+    /// Whether results go into arrays that are handed over.
+    pub into: bool,
+}
+
+/// Workloads that wait for their operations.
+const WAITING: [&str; 10] = [
+    "cnn_train",
+    "gpt_train",
+    "gpt_fwd",
+    "resnet18_fwd",
+    "attn_2048",
+    "solve_1000",
+    "svd_300",
+    "sort_1m",
+    "cumsum_1m",
+    "gpu rows",
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("workloads: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let mut names = Vec::new();
+    let mut config = Config { options: Options::default().threads(2), into: false };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} takes a value"));
+        match arg.as_str() {
+            "--bench" => {}
+            "--into" => config.into = true,
+            "--threads" => {
+                let n = value()?.parse().map_err(|_| "--threads takes a number".to_owned())?;
+                config.options = config.options.threads(n);
+            }
+            "--backend" => {
+                let backend: Backend = value()?.parse().map_err(|e| format!("{e}"))?;
+                config.options = config.options.backend(backend);
+            }
+            name if name.starts_with("--") => return Err(format!("unknown option {name}")),
+            name => names.push(name.to_owned()),
+        }
+    }
+    let rows = rows::all();
+    if let Some(unknown) = names.iter().find(|n| !rows.iter().any(|r| r.0 == n.as_str())) {
+        let known: Vec<&str> = rows.iter().map(|r| r.0).collect();
+        return Err(format!(
+            "there is no workload `{unknown}`; there are {}, waiting for operations: {}",
+            known.join(", "),
+            WAITING.join(", ")
+        ));
+    }
+    for (name, row) in rows {
+        if names.is_empty() || names.iter().any(|n| n == name) {
+            let line = row(&config).map_err(|e| format!("{name}: {e}"))?;
+            println!("{}", line.json(name));
+        }
+    }
+    if names.is_empty() {
+        eprintln!("waiting for operations: {}", WAITING.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Timing: first call, warm-up, median and minimum of the rest.
+
+use std::time::{Duration, Instant};
+
+use lehr::prelude::*;
+
+use crate::Config;
+use crate::rows::Failure;
+
+/// What a workload's line says.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Median of the calls, in milliseconds.
+    pub ms: f64,
+    /// Least of the calls, in milliseconds.
+    pub min_ms: f64,
+    /// From nothing built to the first result, in milliseconds.
+    pub first_ms: f64,
+    /// Calls timed.
+    pub n: usize,
+    /// Whether results are fresh arrays or written into given ones.
+    pub out: &'static str,
+}
+
+impl Line {
+    /// The line.
+    pub fn json(&self, name: &str) -> String {
+        let Self { ms, min_ms, first_ms, n, out } = self;
+        let rss = peak_mb();
+        format!(
+            "{{\"fw\":\"lehr\",\"name\":\"{name}\",\"ms\":{ms:.6},\"min_ms\":{min_ms:.6},\"first_ms\":{first_ms:.3},\
+             \"n\":{n},\"rss_mb\":{rss:.1},\"out\":\"{out}\"}}"
+        )
+    }
+}
+
+/// Times a function from building its graph on.
+///
+/// `build` makes the function; `check` looks at the first call's results.
+pub fn time(
+    config: &Config,
+    inputs: Vec<Array>,
+    build: impl FnOnce() -> Result<Function, lehr::Error>,
+    check: impl FnOnce(&[Array], &[Array]) -> Result<(), Failure>,
+) -> Result<Line, Failure> {
+    let start = Instant::now();
+    let mut exe = build()?.compile(config.options.clone())?;
+    let first = exe.run(inputs.as_slice())?;
+    let first_ms = ms(start.elapsed());
+    check(&inputs, first.arrays())?;
+    let mut given: Vec<Array> = first.into_iter().collect();
+    let (times, out) = if config.into {
+        (calls(|| exe.run_into(inputs.as_slice(), &mut given))?, "into")
+    } else {
+        drop(given);
+        // The arrays of a call are dropped after it, as a caller's variable would be overwritten.
+        (calls(|| exe.run(inputs.as_slice()).map(drop))?, "fresh")
+    };
+    Ok(summary(times, first_ms, out))
+}
+
+/// A line from the times of calls.
+pub fn summary(mut times: Vec<f64>, first_ms: f64, out: &'static str) -> Line {
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).copied().unwrap_or(first_ms);
+    let min = times.first().copied().unwrap_or(first_ms);
+    Line { ms: median, min_ms: min, first_ms, n: times.len(), out }
+}
+
+/// Calls for 3 seconds or 2,000 times, at least 5 times, after a warm-up of a tenth of that.
+fn calls(mut call: impl FnMut() -> Result<(), lehr::Error>) -> Result<Vec<f64>, lehr::Error> {
+    let warm = Instant::now();
+    for _ in 0..200 {
+        call()?;
+        if warm.elapsed() > Duration::from_millis(300) {
+            break;
+        }
+    }
+    let mut times = Vec::with_capacity(2000);
+    let start = Instant::now();
+    while times.len() < 5 || (times.len() < 2000 && start.elapsed() < Duration::from_secs(3)) {
+        let t = Instant::now();
+        call()?;
+        times.push(ms(t.elapsed()));
+    }
+    Ok(times)
+}
+
+/// A duration in milliseconds.
+pub fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}
+
+/// Peak resident memory in MiB; 0 where the system does not tell.
+fn peak_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kb: f64 = line.and_then(|l| l.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0.0);
+    kb / 1024.0
+}

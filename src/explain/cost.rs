@@ -1,0 +1,75 @@
+//! What the steps of a plan cost, over the function's sizes.
+
+use lehr_ir::kernel::{Cost, cost};
+use lehr_ir::plan::{BufferId, Matrix, StepKind};
+use lehr_ir::{Dim, Plan};
+
+/// The cost of one step.
+///
+/// A matrix product counts a multiplication and an addition a term, and each operand once: how often it is read from memory is
+/// the library's choice. What the evaluator does on the host counts for its bytes only.
+pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
+    match step {
+        StepKind::Launch(launch) => {
+            let Some(kernel) = plan.kernels.get(launch.kernel as usize) else { return Cost::default() };
+            let value = |s: &lehr_ir::dim::Symbol| {
+                kernel.sizes.iter().position(|size| size == s).and_then(|i| launch.sizes.get(i).cloned())
+            };
+            map(&cost(kernel), &|d| d.substitute(&value))
+        }
+        StepKind::Contract(c) => {
+            let area = &(&c.batch * &c.m) * &c.n;
+            let size = c.dtype.size() as i64;
+            let of = |m: &Matrix, rows: &Dim, columns: &Dim| {
+                let one = rows * columns;
+                // A batch stride of 0 reads one matrix for all.
+                if m.batch.is_zero() { one * size } else { &one * &c.batch * size }
+            };
+            let read = of(&c.a, &c.m, &c.k) + of(&c.b, &c.k, &c.n);
+            moved(&(&area * &c.k) * 2, read, &area * size)
+        }
+        StepKind::Copy { from, .. } => moved(Dim::from(0), bytes(plan, *from), bytes(plan, *from)),
+        StepKind::Host { operands, results, .. } => {
+            let sum = |all: &[(BufferId, lehr_ir::Type)]| all.iter().map(|(b, _)| bytes(plan, *b)).sum::<Dim>();
+            moved(Dim::from(0), sum(operands), sum(results))
+        }
+    }
+}
+
+/// The sum of two costs.
+pub(super) fn add(a: Cost, b: &Cost) -> Cost {
+    Cost {
+        flops: a.flops + &b.flops,
+        transcendental: a.transcendental + &b.transcendental,
+        bytes_read: a.bytes_read + &b.bytes_read,
+        bytes_written: a.bytes_written + &b.bytes_written,
+        bytes_loaded: a.bytes_loaded + &b.bytes_loaded,
+        bytes_stored: a.bytes_stored + &b.bytes_stored,
+    }
+}
+
+fn moved(flops: Dim, read: Dim, written: Dim) -> Cost {
+    Cost {
+        flops,
+        transcendental: Dim::from(0),
+        bytes_loaded: read.clone(),
+        bytes_stored: written.clone(),
+        bytes_read: read,
+        bytes_written: written,
+    }
+}
+
+fn map(c: &Cost, f: &dyn Fn(&Dim) -> Dim) -> Cost {
+    Cost {
+        flops: f(&c.flops),
+        transcendental: f(&c.transcendental),
+        bytes_read: f(&c.bytes_read),
+        bytes_written: f(&c.bytes_written),
+        bytes_loaded: f(&c.bytes_loaded),
+        bytes_stored: f(&c.bytes_stored),
+    }
+}
+
+fn bytes(plan: &Plan, b: BufferId) -> Dim {
+    plan.buffers.get(b.index()).map_or(Dim::from(0), |decl| &decl.len * decl.dtype.size() as i64)
+}
