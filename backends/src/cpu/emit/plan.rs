@@ -59,9 +59,12 @@ pub(super) fn plan(kernel: &Kernel, l: &Loop) -> Option<Plan> {
     if !scan.fits {
         return None;
     }
-    // Cranelift orders a body vector by vector, so the processor overlaps iterations as well as it overlaps vectors of one.
-    // Several vectors only spare loop overhead, which counts in small bodies.
-    let group = if scan.weight <= 60 { 16 } else { 8 };
+    // Cranelift orders a body vector by vector, so more than two in flight spare loop overhead only, which counts in small bodies.
+    let group = match scan.weight {
+        0..=12 => 16,
+        13..=60 => 8,
+        _ => 4,
+    };
     let group = if scan.wide && group > 4 { group / 2 } else { group };
     Some(Plan { group: group.min(most), light: scan.weight <= 12 })
 }
