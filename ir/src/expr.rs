@@ -43,6 +43,7 @@ pub type ScopePath = Option<Arc<str>>;
 
 /// What a node is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most nodes are operations, and each node is allotted once")]
 enum ExprKind {
     Input(Arc<str>),
     Variable(Arc<Variable>),

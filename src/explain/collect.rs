@@ -152,7 +152,7 @@ fn why_ended(graph: &Graph, fusion: &Fusion, group: &Group) -> Vec<String> {
         reasons.push(format!("gives the new value of `{name}`"));
     }
     if reasons.is_empty() {
-        let deepest = fusion.order.last().is_some_and(|&g| std::ptr::eq(&raw const fusion.groups[g as usize], group));
+        let deepest = fusion.order.last().is_some_and(|&g| std::ptr::eq(&fusion.groups[g as usize], group));
         let reason = if deepest { "nothing follows it" } else { "what reads it also reads a later group" };
         reasons.push(reason.to_owned());
     }

@@ -7,7 +7,7 @@ use lehr::Array;
 use lehr::data::{load_npz, save_npz};
 
 const GRAPH: &str = r#"graph @step(%x: f32[batch, 2]) var(%w: f32[2]) data(%k: f32[]) -> (f32[batch]) {
-  %0 = dot %x, %w {batch = []x[], contract = [1]x[0]} : f32[batch]
+  %0 = dot %x, %w {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]} : f32[batch]
   return %0 "y"
 }
 "#;

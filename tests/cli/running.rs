@@ -5,7 +5,7 @@ use super::{Array, Folder, check, load_npz, save_npz};
 const ARGS: [&str; 5] = ["--inputs", "in.npz", "--outputs", "out.npz", "--backend"];
 
 const GRAPH: &str = r#"graph @step(%x: f32[batch, 2]) var(%w: f32[2]) data(%k: f32[]) -> (f32[batch]) {
-  %0 = dot %x, %w {batch = [], contract = [1]x[0]} : f32[batch]
+  %0 = dot %x, %w {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]} : f32[batch]
   %1 = broadcast %k {shape = (2), axes = []} : f32[2]
   %2 = mul %w, %1 : f32[2]
   return %0 "y"

@@ -3,6 +3,7 @@
 /// One cache line, the unit in which memory is allotted.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
+#[expect(dead_code, reason = "the bytes are reached through pointers")]
 struct Line([u8; 64]);
 
 /// Bytes that start at a multiple of 64; they grow on demand and are then kept.

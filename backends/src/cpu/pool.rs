@@ -35,7 +35,7 @@ const CHUNKS_PER_THREAD: usize = 256;
 /// A fixed set of threads that run one fork-join job at a time.
 ///
 /// ```
-/// # use lehr_gemm::pool::Pool;
+/// # use lehr_backends::cpu::pool::Pool;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
 /// let pool = Pool::new(2);
 /// let sum = AtomicUsize::new(0);

@@ -64,6 +64,9 @@ pub enum Slope {
     Of(fn(&mut Builder, Value, Value) -> Result<Value, OpError>),
 }
 
+/// A function of signed integers and one of unsigned ones.
+pub type Integers = (fn(i64) -> i64, fn(u64) -> u64);
+
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub struct Row {
@@ -74,7 +77,7 @@ pub struct Row {
     /// Reference semantics on floats, in `f64`.
     pub float: fn(f64) -> f64,
     /// Reference semantics on signed integers and on unsigned ones, wrapped to the dtype's width afterwards.
-    pub integer: (fn(i64) -> i64, fn(u64) -> u64),
+    pub integer: Integers,
     /// The derivative.
     pub slope: Slope,
     /// The scalar operation that a kernel uses.
@@ -108,7 +111,7 @@ macro_rules! unary {
 }
 
 /// For rows that take floats only.
-const NO_INTEGER: (fn(i64) -> i64, fn(u64) -> u64) = (|x| x, |x| x);
+const NO_INTEGER: Integers = (|x| x, |x| x);
 
 fn float(name: &'static str, float: fn(f64) -> f64, f: Function, slope: Slope) -> Row {
     Row { name, domain: Domain::Float, float, integer: NO_INTEGER, slope, scalar: ScalarOp::Call(f) }

@@ -438,14 +438,21 @@ impl<'a> GroupKernel<'a> {
         let loops: Vec<LoopAxis> = (0..reduced.len()).map(|i| l.loops.reduced(i)).collect();
         let chunks = Chunks::of_columns(&lane.extent);
         let (placed, extent, iterations) = chunks.place(&p.at, &j.at, &kept_axes, lane);
-        let mut placed = placed.into_iter();
-        let mut inner_at = loops.iter().map(|a| a.at.clone());
-        let at: Vec<Dim> =
-            walked.iter().filter_map(|a| if a.reduced { inner_at.next() } else { placed.next() }).collect();
-        let index = domain::index(self.group.domain.len(), walked, &at);
+        let rank = self.group.domain.len();
+        let index_at = |last: Dim| {
+            let mut placed = placed.iter().cloned();
+            let outer = loops[..loops.len() - 1].iter().map(|a| a.at.clone());
+            let mut inner_at = outer.chain([last]);
+            let at: Vec<Dim> =
+                walked.iter().filter_map(|a| if a.reduced { inner_at.next() } else { placed.next() }).collect();
+            domain::index(rank, walked, &at)
+        };
+        let Some((rows, around)) = loops.split_last() else { return };
+        let index = index_at(rows.at.clone());
         let mut ranges: Vec<(&LoopAxis, &Dim)> = vec![(&p, &iterations), (&j, &extent)];
         ranges.extend(loops.iter().zip(&reduced).map(|(a, x)| (a, &x.extent)));
         let facts = self.facts(&ranges);
+        let row_count = reduced[reduced.len() - 1].extent.clone();
         let needed: Vec<NodeId> = self.group.members.iter().copied().filter(|&m| self.is_needed(l, m)).collect();
         let mut body = Body::new(self.graph, l, &inside, facts);
         let lane_loop = |body: &mut Body<'_, Lowerer<'a>>, write: &mut dyn FnMut(&mut Body<'_, Lowerer<'a>>)| {
@@ -499,26 +506,48 @@ impl<'a> GroupKernel<'a> {
             if !folds.is_empty() {
                 lane_loop(&mut body, &mut |body| self.clear(body, &folds, &tiles, &j.at));
             }
-            for a in &loops {
+            for a in around {
                 body.open(&a.symbol);
             }
-            lane_loop(&mut body, &mut |body| {
-                for (&m, tiles) in folds.iter().zip(&tiles) {
-                    let values = self.fold_operands(body, m, &index);
-                    let before: SmallVec<[Var; 2]> = tiles.iter().map(|&t| body.load_here(t, j.at.clone())).collect();
-                    let Some(combiner) = fold_of(self.graph.node(m)) else { continue };
-                    let after = combine(body, combiner, &before, &values);
-                    for (&t, v) in tiles.iter().zip(after) {
-                        body.store(t, j.at.clone(), v);
-                    }
+            // Several rows at a time share one load and store of each accumulator; the order of the fold stays the same.
+            let together = self.rows_together();
+            let blocks = row_count.floordiv(Dim::from(together));
+            let whole = &blocks * together;
+            for (count, from, rows_each) in
+                [(blocks.clone(), Dim::ZERO, together), (&row_count - &whole, whole.clone(), 1)]
+            {
+                if count.is_zero() {
+                    continue;
                 }
-                for m in self.at(Level::Full, phase) {
-                    if needed.contains(&m) {
-                        self.store_results(body, m, &index);
+                body.open(&rows.symbol);
+                lane_loop(&mut body, &mut |body| {
+                    let mut acc: Vec<SmallVec<[Var; 2]>> = tiles
+                        .iter()
+                        .map(|tiles| tiles.iter().map(|&t| body.load_here(t, j.at.clone())).collect())
+                        .collect();
+                    for row in 0..rows_each {
+                        let at = index_at(&(&(&rows.at * rows_each) + &from) + &Dim::from(row));
+                        for (&m, acc) in folds.iter().zip(&mut acc) {
+                            let values = self.fold_operands(body, m, &at);
+                            if let Some(combiner) = fold_of(self.graph.node(m)) {
+                                *acc = combine(body, combiner, acc, &values);
+                            }
+                        }
+                        for m in self.at(Level::Full, phase) {
+                            if needed.contains(&m) {
+                                self.store_results(body, m, &at);
+                            }
+                        }
                     }
-                }
-            });
-            for (a, x) in loops.iter().zip(&reduced).rev() {
+                    for (tiles, acc) in tiles.iter().zip(acc) {
+                        for (&t, v) in tiles.iter().zip(acc) {
+                            body.store(t, j.at.clone(), v);
+                        }
+                    }
+                });
+                body.close(&rows.symbol, AxisKind::Serial, count, Vec::new());
+            }
+            for (a, x) in around.iter().zip(&reduced).rev() {
                 body.close(&a.symbol, AxisKind::Serial, x.extent.clone(), Vec::new());
             }
             for (&m, tiles) in folds.iter().zip(&tiles) {
@@ -529,6 +558,17 @@ impl<'a> GroupKernel<'a> {
         }
         let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
         l.launch(kernel, buffers, self.reason("folded along columns"));
+    }
+
+    /// How many rows a column kernel folds at a time: fewer, the more code one row is.
+    fn rows_together(&self) -> i64 {
+        match self.group.members.len() {
+            // What is known of the rows' index is stated for one row at a time.
+            _ if self.atoms.get() => 1,
+            0..=4 => 8,
+            5..=12 => 4,
+            _ => 1,
+        }
     }
 
     /// Sets accumulators to the identities of their folds.

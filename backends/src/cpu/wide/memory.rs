@@ -7,7 +7,7 @@ use lehr_ir::kernel::{Guard, Memory, Var};
 
 use super::WideError;
 use super::assembler::{at, frame, frame_lane, indexed};
-use super::emitter::Emitter;
+use super::emitter::{Emitter, Place};
 use super::segment::{Access, Each, Op, Step, V};
 use super::vector::SCRATCH;
 
@@ -150,7 +150,6 @@ impl<'k> Emitter<'k> {
 
     /// A value of a variable in the segment.
     pub(super) fn value(&mut self, var: Var) -> Result<V, WideError> {
-        use super::emitter::Place;
         match self.place(var)? {
             Place::Here(v) => Ok(v),
             Place::Home(place) => Ok(self.segment.home(place)),

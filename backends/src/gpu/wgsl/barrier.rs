@@ -39,13 +39,16 @@ impl Touched {
         meets(&self.writes, &later.reads) || meets(&self.writes, &later.writes) || meets(&self.reads, &later.writes)
     }
 
-    /// The calls that wait for all of this.
+    /// The calls that wait for all of this: what is stored becomes visible, and what is only read has been read.
     pub(super) fn barriers(&self) -> Vec<&'static str> {
-        let mut all = self.reads.iter().chain(&self.writes);
-        let buffers = all.clone().any(|m| matches!(m, Memory::Buffer(_)));
-        let tiles = all.any(|m| matches!(m, Memory::Tile(_)));
-        let calls = [(buffers, "storageBarrier();"), (tiles, "workgroupBarrier();")];
-        calls.into_iter().filter(|(needed, _)| *needed).map(|(_, call)| call).collect()
+        let stored = |tile| self.writes.iter().any(|m| matches!(m, Memory::Tile(_)) == tile);
+        match (stored(false), stored(true)) {
+            (true, true) => vec!["storageBarrier();", "workgroupBarrier();"],
+            (true, false) => vec!["storageBarrier();"],
+            (false, true) => vec!["workgroupBarrier();"],
+            (false, false) if self.reads.is_empty() => Vec::new(),
+            (false, false) => vec!["workgroupBarrier();"],
+        }
     }
 
     fn add_stmt(&mut self, stmt: &Stmt) {

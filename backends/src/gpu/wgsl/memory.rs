@@ -73,6 +73,12 @@ impl<'k> Printer<'k> {
         guard: &Guard,
         other: Option<Var>,
     ) -> Result<(), WgslError> {
+        if self.is_nowhere(memory, index) {
+            return match other {
+                Some(other) => self.define(var, &var_name(other)),
+                None => Err(WgslError::Invalid("an index outside of its memory")),
+            };
+        }
         let index = self.index(index)?;
         let element = format!("{}[{index}]", self.memory_name(memory)?);
         let packed = self.is_packed(memory)?;
@@ -90,6 +96,9 @@ impl<'k> Printer<'k> {
     }
 
     fn store(&mut self, memory: Memory, index: &Dim, value: Var, guard: &Guard) -> Result<(), WgslError> {
+        if self.is_nowhere(memory, index) {
+            return if guard.is_always() { Err(WgslError::Invalid("an index outside of its memory")) } else { Ok(()) };
+        }
         let mut conditions = Vec::new();
         if self.context == Context::Row {
             conditions.push("lane == 0".to_owned());
@@ -131,6 +140,15 @@ impl<'k> Printer<'k> {
         }
         self.close("}");
         Ok(())
+    }
+
+    /// Whether an index is a constant outside of its memory: its guard never holds, but WGSL refuses the text.
+    fn is_nowhere(&self, memory: Memory, index: &Dim) -> bool {
+        let len = match memory {
+            Memory::Buffer(_) => None,
+            Memory::Tile(i) => self.kernel.tiles.get(i as usize).map(|t| i64::from(t.len)),
+        };
+        index.as_const().is_some_and(|at| at < 0 || len.is_some_and(|len| at >= len))
     }
 
     /// Whether elements are words that stand for bools.

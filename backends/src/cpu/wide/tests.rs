@@ -1,0 +1,337 @@
+//! Wide code against the interpreter, bit for bit, in every width that the machine has.
+
+use lehr_ir::dtype::DType;
+use lehr_ir::kernel::arbitrary::{self, Options};
+use lehr_ir::kernel::interpret::{BufferData, Functions, Program};
+use lehr_ir::kernel::recipes::{Function, TABLE};
+use lehr_ir::kernel::{Kernel, ScalarOp};
+use lehr_ir::literal::Literal;
+
+use super::code::launch;
+use super::*;
+
+/// The widths of this machine; none at all is worth a line.
+fn widths() -> Vec<Width> {
+    let widths: Vec<Width> = [Width::Avx2, Width::Avx512].into_iter().filter(|w| w.is_here()).collect();
+    if widths.is_empty() {
+        println!("skipped: {}", WideError::Host(None));
+    }
+    widths
+}
+
+/// Compares whole and partitioned runs with the interpreter; false where the kernel is out of scope.
+fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) -> bool {
+    let program = Program::new(kernel, sizes, Functions::Recipe).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    let mut want = buffers.to_vec();
+    program.run(&mut want).unwrap_or_else(|e| panic!("{e}\nsizes {sizes:?}\n{kernel}"));
+    for width in widths() {
+        let unit = match compile(&[kernel], WideOptions { width: Some(width) }) {
+            Ok(unit) => unit,
+            Err(WideError::Unsupported(_)) => return false,
+            Err(e) => panic!("{e}\n{kernel}"),
+        };
+        assert_eq!(unit.width(), width);
+        let n = program.extent();
+        let (a, b) = (n / 3, n / 3 + n / 4);
+        for ranges in [vec![(0, n)], vec![(b, n), (0, a), (a, a), (a, b)]] {
+            let mut got = buffers.to_vec();
+            launch(&unit, 0, kernel, sizes, &mut got, &ranges);
+            compare(kernel, sizes, &want, &got, width);
+        }
+    }
+    true
+}
+
+fn compare(kernel: &Kernel, sizes: &[i64], want: &[BufferData], got: &[BufferData], width: Width) {
+    for ((want, got), buffer) in want.iter().zip(got).zip(&kernel.buffers) {
+        if !want.same_bits(got) {
+            let at = (0..want.len()).find(|i| want.bits(*i) != got.bits(*i)).unwrap_or_default();
+            let (is, should) = (got.bits(at), want.bits(at));
+            panic!("{width:?}, sizes {sizes:?}: {}[{at}] is {is:x?}, should be {should:x?}\n{kernel}", buffer.name);
+        }
+    }
+}
+
+fn parse(text: &str) -> Kernel {
+    Kernel::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// The kernels of a file under `tests/kernels`; lines that begin with a semicolon are the file's test.
+fn file(name: &str) -> Vec<Kernel> {
+    let path = format!("{}/../tests/kernels/{name}.lehr", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let starts: Vec<usize> = text.match_indices("\nkernel ").map(|(i, _)| i + 1).collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    let kernels = starts.iter().zip(ends).map(|(start, end)| {
+        let lines: Vec<&str> = text[*start..end].lines().filter(|l| !l.starts_with(';')).collect();
+        parse(&lines.join("\n"))
+    });
+    kernels.collect()
+}
+
+/// Buffers for a kernel at these sizes, mostly tame values and some special ones.
+fn buffers(kernel: &Kernel, sizes: &[i64], seed: u64) -> Vec<BufferData> {
+    let special = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-40, 3e38, 2_147_483_648.0, -2.5];
+    let mut state = seed;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let size_of = |s: &lehr_ir::dim::Symbol| kernel.sizes.iter().position(|t| t == s).map(|i| sizes[i]);
+    let one = |b: &lehr_ir::kernel::Buffer| {
+        let len = b.len.eval(&size_of).expect("a length").unsigned_abs() as usize;
+        let mut data = BufferData::zeros(b.dtype, len).expect("a real dtype");
+        for i in 0..len {
+            let literal = match b.dtype {
+                DType::F32 if next() % 29 == 0 => Literal::from_f64(DType::F32, special[next() as usize % special.len()]),
+                DType::F32 => Literal::from_f64(DType::F32, next() as f64 / (1_u64 << 28) as f64 - 4.0),
+                DType::Bool => Literal::from(next() % 2 == 0),
+                dtype if next() % 13 == 0 => Literal::from_bits(dtype, [next() << 1, 0]),
+                dtype => Literal::from_i64(dtype, (next() % 41) as i64 - 20),
+            };
+            data.set_bits(i, literal.bits()[0]);
+        }
+        data
+    };
+    kernel.buffers.iter().map(one).collect()
+}
+
+/// Checks a kernel at sizes, on values of its own.
+fn check_at(kernel: &Kernel, sizes: &[i64], seed: u64) -> bool {
+    check(kernel, sizes, &buffers(kernel, sizes, seed))
+}
+
+#[test]
+fn kernel_files() {
+    for (name, sizes) in [
+        ("adam_multi", vec![vec![700, 64, 300], vec![1, 0, 257]]),
+        ("attention_causal", vec![vec![3, 45], vec![1, 16]]),
+        ("layer_norm_backward", vec![vec![23, 70], vec![5, 1], vec![3, 130]]),
+        ("softmax_row", vec![vec![37, 129], vec![2, 1024]]),
+        ("tanh_chain", vec![vec![2500], vec![0], vec![1024]]),
+    ] {
+        for kernel in file(name) {
+            for (i, sizes) in sizes.iter().enumerate() {
+                assert!(check_at(&kernel, sizes, i as u64), "@{} is out of scope", kernel.name);
+            }
+        }
+    }
+}
+
+fn functions() -> Vec<Function> {
+    // The square root is an operation, which the verifier wants written as one.
+    TABLE.iter().map(|r| r.function).filter(|f| *f != Function::Sqrt).collect()
+}
+
+fn options(depth: usize) -> Options {
+    let dtypes = vec![DType::F32, DType::I32, DType::U32, DType::Bool];
+    Options { dtypes, functions: functions(), depth, ..Options::default() }
+}
+
+#[test]
+fn random_kernels() {
+    let options = options(3);
+    let inside = (0..400).filter(|seed| {
+        let case = arbitrary::case(*seed, &options);
+        check(&case.kernel, &case.sizes, &case.buffers)
+    });
+    let inside = inside.count();
+    assert!(inside >= 200 || widths().is_empty(), "{inside} of 400");
+}
+
+#[test]
+fn random_kernels_with_tails() {
+    let options = options(1);
+    let inside = (0..300_u64).filter(|seed| {
+        let kernel = arbitrary::case(1000 + seed, &options).kernel;
+        let sizes = [(seed * 7) % 71, (seed * 11 + 3) % 71].map(|n| n as i64);
+        check_at(&kernel, &sizes, *seed)
+    });
+    let inside = inside.count();
+    assert!(inside >= 200 || widths().is_empty(), "{inside} of 300");
+}
+
+#[test]
+fn random_kernels_with_wide_integers() {
+    let options = Options { dtypes: vec![DType::F32, DType::I64, DType::Bool], ..options(2) };
+    // Nearly every kernel has an i64 array, which is out of scope.
+    let inside = (0..1000).filter(|seed| {
+        let case = arbitrary::case(*seed, &options);
+        check(&case.kernel, &case.sizes, &case.buffers)
+    });
+    let inside = inside.count();
+    assert!(inside >= 20 || widths().is_empty(), "{inside} of 1000");
+}
+
+#[test]
+fn maps_of_every_length() {
+    let kernel = parse(
+        "kernel @map(read x: f32[n], read s: f32[2], write y: f32[n], write b: bool[n]) sizes(n) {
+  parallel i in 0..n {
+    %0 = load x[i]
+    %1 = load s[1]
+    %2 = exp %0
+    %3 = fma %2, %1, %0
+    store y[i], %3
+    %4 = lt %0, %1
+    store b[i], %4
+  }
+}",
+    );
+    for n in 0..=70 {
+        assert!(check_at(&kernel, &[n], n as u64));
+    }
+}
+
+#[test]
+fn rows_of_every_length() {
+    for lanes in [1, 2, 8, 16, 32, 256] {
+        let kernel = parse(&format!(
+            "kernel @row(read x: f32[n*m], write y: f32[n*m], write at: i32[n], write top: f32[n]) sizes(n, m) {{
+  parallel i in 0..n {{
+    reduce({lanes}) j in 0..m {{
+      %0 = load x[i*m + j]
+      %1 = index j
+      %2 = mul %0, %0
+    }} -> %3 = sum(%2), %4, %5 = arg_max(%0, %1)
+    store top[i], %4
+    %6 = convert.i32 %5
+    store at[i], %6
+    lane j in 0..m {{
+      %7 = load x[i*m + m - 1 - j]
+      %8 = div %7, %3
+      store y[i*m + j], %8
+    }}
+  }}
+}}"
+        ));
+        for m in 0..=70 {
+            assert!(check_at(&kernel, &[3, m], m as u64));
+        }
+        assert!(check_at(&kernel, &[2, 1000], 7));
+    }
+}
+
+#[test]
+fn operations_on_special_values() {
+    let floats = [
+        0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 2_147_483_648.0, -2_147_483_648.0, 2_147_483_520.0, 4_294_967_296.0,
+        4_294_967_040.0, 3e38, -3e38, 1e-40, -1e-40, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 16_777_217.0, 5.25,
+    ];
+    let integers = [0, 1, -1, 2, 7, -7, 31, 32, 33, i64::from(i32::MIN), i64::from(i32::MAX), 0x8000_0001, 1000, -65_536, 3, 40];
+    let dtypes = [DType::F32, DType::I32, DType::U32, DType::Bool];
+    let converts = dtypes.iter().map(|d| ScalarOp::Convert(*d));
+    let ops: Vec<ScalarOp> = ScalarOp::PLAIN.into_iter().chain(converts).collect();
+    let mut checked = 0;
+    for dtype in dtypes {
+        let values: Vec<Literal> = match dtype {
+            DType::F32 => floats.iter().map(|x| Literal::from_f64(dtype, *x)).collect(),
+            DType::Bool => [false, true].map(Literal::from).to_vec(),
+            _ => integers.iter().map(|x| Literal::from_i64(dtype, *x)).collect(),
+        };
+        let n = values.len();
+        for op in &ops {
+            let operands: Vec<DType> = vec![dtype; op.arity()];
+            let Some(result) = op.result(&operands) else { continue };
+            let args = ["%0", "%1", "%2"][..op.arity()].join(", ");
+            let kernel = parse(&format!(
+                "kernel @op(read x: {dtype}[n], write y: {result}[n*n]) sizes(n) {{
+  parallel i in 0..n*n {{
+    %0 = load x[mod(i, n)]
+    %1 = load x[floordiv(i, n)]
+    %2 = load x[mod(i + floordiv(i, n), n)]
+    %3 = {op} {args}
+    store y[i], %3
+  }}
+}}"
+            ));
+            let mut x = BufferData::zeros(dtype, n).expect("a real dtype");
+            for (i, value) in values.iter().enumerate() {
+                x.set_bits(i, value.bits()[0]);
+            }
+            let y = BufferData::zeros(result, n * n).expect("a real dtype");
+            assert!(check(&kernel, &[n as i64], &[x, y]), "{op} on {dtype}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 60, "{checked}");
+}
+
+#[test]
+fn more_values_than_registers() {
+    let loads: String = (0..60).map(|i| format!("    %{i} = load x[60*i + {i}]\n")).collect();
+    let sums: String = (0..59).map(|i| format!("    %{} = add %{}, %{}\n", 60 + i, if i == 0 { 0 } else { 59 + i }, 59 - i)).collect();
+    let text = format!(
+        "kernel @wide(read x: f32[60*n], write y: f32[n]) sizes(n) {{\n  parallel i in 0..n {{\n{loads}{sums}    store y[i], %118\n  }}\n}}"
+    );
+    assert!(check_at(&parse(&text), &[37], 5));
+}
+
+#[test]
+fn tiles_guards_and_conditions() {
+    let kernel = parse(
+        "kernel @k(read x: f32[n*16], read c: bool[n], write y: f32[n*16], write s: u32[n]) sizes(n) tiles(t: f32[16], b: bool[20]) {
+  parallel i in 0..n {
+    %0 = const 2.0 : f32
+    lane j in 0..16 {
+      %1 = load x[16*i + j] if (i - 3) else %0
+      store t[j], %1
+    }
+    lane j in 0..20 {
+      %2 = load c[i]
+      store b[19 - j], %2
+    }
+    if (i - 1, n - 3 - i) {
+      serial k in 0..3 {
+        lane j in 0..16 {
+          %3 = load t[j]
+          %4 = mul %3, %3
+          store t[j], %4
+        }
+      }
+    }
+    lane j in 0..16 {
+      %5 = load t[15 - j]
+      store y[16*i + j], %5 if (n - 2 - i)
+    }
+    %6 = const 7 : u32
+    %7 = load b[11]
+    %8 = convert.u32 %7
+    %9 = add %6, %8
+    store s[i], %9
+  }
+}",
+    );
+    for n in 0..9 {
+        assert!(check_at(&kernel, &[n], n as u64));
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let message = |buffer: &str, body: &str| {
+        let kernel = parse(&format!("kernel @k({buffer}) {{ parallel i in 0..1 {{ {body} }} }}"));
+        assemble(&kernel, Width::Avx512).expect_err("is refused").to_string()
+    };
+    assert_eq!(message("read x: f64[1]", ""), "the wide emitter does not support f64 in `x`");
+    let convert = "%0 = load x[0]\n %1 = convert.i64 %0\n";
+    assert_eq!(message("read x: f32[1]", convert), "the wide emitter does not support `convert.i64` on f32");
+    let sum = "reduce(2) j in 0..3 { %0 = index j\n } -> %1 = sum(%0)";
+    assert_eq!(message("read x: f32[1]", sum), "the wide emitter does not support sum of i64");
+    let kernel = parse("kernel @k(read x: f32[1]) tiles(t: bool[4]) { parallel i in 0..1 { lane j in 0..4 { reduce(1024) k in 0..9 { %0 = load x[0]\n } -> %1 = sum(%0), %2 = max(%0), %3 = min(%0), %4 = prod(%0) } } }");
+    assert_eq!(
+        assemble(&kernel, Width::Avx2).map(|_| ()),
+        Err(WideError::Unsupported(Unsupported::Frame(262_400))),
+        "{:?}",
+        assemble(&kernel, Width::Avx2)
+    );
+}
+
+#[test]
+fn the_same_kernel_gives_the_same_bytes() {
+    let kernel = &file("softmax_row")[0];
+    for width in [Width::Avx2, Width::Avx512] {
+        let bytes = assemble(kernel, width).expect("is in scope");
+        assert_eq!(Ok(bytes), assemble(kernel, width));
+    }
+}

@@ -1,0 +1,44 @@
+//! Tests of what users name: behaviour against hand values and NumPy's conventions, and what is said of bad input.
+#![allow(missing_docs)]
+
+mod data;
+mod deep;
+mod digits;
+mod errors;
+mod index;
+mod layers;
+mod numbers;
+mod optimisers;
+mod random;
+mod reduce;
+mod run;
+mod shapes;
+mod state;
+mod transform;
+mod trees;
+
+use lehr::prelude::*;
+
+/// The printed value of a closed tensor, or its errors.
+#[track_caller]
+fn check(t: &Tensor, expect: &str) {
+    assert_eq!(t.to_string(), expect);
+}
+
+/// The printed type of a tensor, or its errors.
+#[track_caller]
+fn check_type(t: &Tensor, expect: &str) {
+    let found = t.ty().map_or_else(|e| e.to_string(), ToString::to_string);
+    assert_eq!(found, expect);
+}
+
+/// The first line of what is said of a broken tensor.
+fn broken(t: &Tensor) -> String {
+    let text = t.check().err().map_or_else(|| "nothing".to_owned(), |e| e.to_string());
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Options of the reference backend.
+fn interp() -> Options {
+    Options::default().backend(Backend::Interp)
+}
