@@ -11,6 +11,9 @@ use lehr_ir::ops::Call;
 use crate::scope;
 use crate::tensor::{Built, Tensor, facts_of, sound};
 
+/// From operands and tangents to the result and its tangent.
+type Derivative<'a> = dyn Fn(&[Tensor], &[Tensor]) -> [Tensor; 2] + 'a;
+
 /// A composite on its way.
 pub(crate) struct Composite<'a> {
     /// Its name in dumps.
@@ -34,7 +37,7 @@ impl Composite<'_> {
     pub(crate) fn call_with_jvp(
         &self,
         make: &dyn Fn(&[Tensor]) -> Tensor,
-        jvp: &dyn Fn(&[Tensor], &[Tensor]) -> [Tensor; 2],
+        jvp: &Derivative<'_>,
     ) -> Built {
         self.build(make, Some(jvp))
     }
@@ -42,7 +45,7 @@ impl Composite<'_> {
     fn build(
         &self,
         make: &dyn Fn(&[Tensor]) -> Tensor,
-        jvp: Option<&dyn Fn(&[Tensor], &[Tensor]) -> [Tensor; 2]>,
+        jvp: Option<&Derivative<'_>>,
     ) -> Built {
         sound(self.operands)?;
         let params = self.params("p", |_| true);

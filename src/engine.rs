@@ -8,7 +8,9 @@ use lehr_ir::bindings::Bindings;
 use lehr_ir::graph::Graph;
 use lehr_passes::PassCx;
 
-use crate::error::{Error, Result};
+#[cfg(not(feature = "cpu"))]
+use crate::error::Error;
+use crate::error::Result;
 use crate::function::Source;
 use crate::options::{Backend, Options};
 

@@ -43,6 +43,7 @@ impl Dense {
     /// A layer with these initial values.
     #[track_caller]
     pub fn with(weight: Array, bias: Option<Array>) -> Self {
+        #[expect(clippy::manual_map, reason = "a closure would lose the caller's line")]
         let bias = match bias {
             Some(bias) => Some(Tensor::variable("bias", bias)),
             None => None,

@@ -154,7 +154,7 @@ impl Tensor {
             let (rule, help) = ("the indices must be integers", "cast them to i64");
             return Err(Self::refuse(op, &[self, indices], rule, help, loc.clone()));
         }
-        if !indices.dtype().is_some_and(|d| d.kind() == lehr_ir::Kind::Signed) {
+        if indices.dtype().is_none_or(|d| d.kind() != lehr_ir::Kind::Signed) {
             return Ok(indices.clone());
         }
         let indices = indices.cast_at(DType::I64, loc);
