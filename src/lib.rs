@@ -79,6 +79,9 @@ pub mod shape;
 pub mod snapshot;
 mod state;
 pub mod tensor;
+#[cfg(feature = "cpu")]
+#[doc(hidden)]
+pub mod testing;
 pub mod transform;
 pub mod tree;
 

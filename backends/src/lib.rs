@@ -2,6 +2,7 @@
 //!
 //! - [`cpu`] (feature `cpu`): native code through Cranelift, a thread pool, and an own matrix product.
 //! - [`gpu`] (feature `gpu`): WGSL text.
+#![deny(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(feature = "cpu")]

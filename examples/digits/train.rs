@@ -76,6 +76,11 @@ pub struct Trainer {
 impl Trainer {
     /// A fresh model and its compiled programs.
     pub fn new(config: &Config) -> lehr::Result<Self> {
+        Self::with_options(config, &Options::default().backend(config.backend))
+    }
+
+    /// A fresh model, its programs compiled in a given way.
+    pub fn with_options(config: &Config, options: &Options) -> lehr::Result<Self> {
         let model = Classifier::new(&mut Keys::new(config.seed));
         let x = Tensor::input("x", F32, ("batch", PIXELS));
         let y = Tensor::input("y", I64, ["batch"]);
@@ -85,9 +90,8 @@ impl Trainer {
         let class = logits.argmax(-1);
         let accuracy = class.eq(&y).mean();
 
-        let options = Options::default().backend(config.backend);
         let step = Adam::new(2e-3).minimize(&loss, &model)?.output("accuracy", &accuracy).compile(options.clone())?;
-        let predict = Function::new("predict").output("class", &class).named(&model).compile(options)?;
+        let predict = Function::new("predict").output("class", &class).named(&model).compile(options.clone())?;
         let predict = predict.with_state(step.state());
         Ok(Self { model, step, predict })
     }

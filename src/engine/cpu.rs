@@ -85,6 +85,12 @@ pub(crate) fn listings(kernels: &[Arc<Kernel>]) -> Result<Vec<Listing>> {
     Ok(unit.reports().iter().map(|r| Listing { clif: r.clif.clone(), asm: r.disassembly.clone() }).collect())
 }
 
+/// Makes the next installations of code fail, or succeed again.
+pub(crate) fn fail_installation(fail: bool) -> Result<()> {
+    Host::get()?.compiler.fail_installation(fail);
+    Ok(())
+}
+
 /// What all programs of a process share: the compiler, and a pool for each number of threads asked for.
 struct Host {
     compiler: Compiler,

@@ -116,7 +116,12 @@ fn bound(
                 (0..n.len()).map(|i| if sure(i) { 0.0 } else { f64::INFINITY }).collect()
             }
         }
-        Op::Broadcast(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) | Op::Reverse(_) | Op::Pad(_)
+        Op::Broadcast(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::Reverse(_)
+        | Op::Pad(_)
         | Op::Concat(_) => {
             let moved: Vec<Array> = (0..xs.len()).map(|i| like(xs[i], e(i))).collect();
             numbers(&op.story().eval(cx, &moved.iter().collect::<Vec<_>>())?[0])
@@ -255,7 +260,11 @@ fn unary(f: UnaryOp, x: f64, e: f64, y: f64, dtype: DType) -> f64 {
         | UnaryOp::Erfc => ends,
         // Monotone on each side of the pole.
         UnaryOp::Rsqrt => {
-            if x > e { ends } else { f64::INFINITY }
+            if x > e {
+                ends
+            } else {
+                f64::INFINITY
+            }
         }
     };
     limited(carried * (1.0 + 4.0 * unit) + own, y, dtype)
@@ -270,7 +279,11 @@ fn binary(f: BinaryOp, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DTyp
     let rounded = unit * y.abs() + least;
     match f {
         BinaryOp::Pow | BinaryOp::Atan2 if e == 0.0 => {
-            if y.is_finite() { limited(FUNCTION_ULP * rounded, y, dtype) } else { 0.0 }
+            if y.is_finite() {
+                limited(FUNCTION_ULP * rounded, y, dtype)
+            } else {
+                0.0
+            }
         }
         _ if e == 0.0 => 0.0,
         BinaryOp::Add | BinaryOp::Sub => limited(e + rounded, y, dtype),
@@ -351,7 +364,9 @@ fn scatter(
             let size = combine(Combine::Add, wide(&x, &ex), wide(&u, &eu))?;
             let errors = combine(Combine::Add, ex, eu)?;
             let own = |i: usize| if terms[i] > 1.0 { terms[i] * (unit * size[i] + least) } else { 0.0 };
-            (0..size.len()).map(|i| if terms[i] > 1.0 { limited(errors[i] + own(i), size[i], dtype) } else { errors[i] }).collect()
+            (0..size.len())
+                .map(|i| if terms[i] > 1.0 { limited(errors[i] + own(i), size[i], dtype) } else { errors[i] })
+                .collect()
         }
         Combine::Mul => {
             let size = combine(Combine::Mul, wide(&x, &ex), wide(&u, &eu))?;
@@ -361,7 +376,13 @@ fn scatter(
             let tiny = if dtype == DType::F32 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
             let own = |i: usize| terms[i] * (unit * size[i] + (least + tiny) * greatest[i]);
             (0..size.len())
-                .map(|i| if terms[i] > 1.0 { limited(size[i] - plain[i] + own(i), greatest[i], dtype) } else { size[i] - plain[i] })
+                .map(|i| {
+                    if terms[i] > 1.0 {
+                        limited(size[i] - plain[i] + own(i), greatest[i], dtype)
+                    } else {
+                        size[i] - plain[i]
+                    }
+                })
                 .collect()
         }
     })

@@ -138,7 +138,9 @@ fn near(want: &bound::Bounded, got: &[Array], what: &str, stats: &mut Stats) -> 
         if let Some(i) = (0..w.len()).find(|&i| !agrees(w, g, bound, i, stats)) {
             let (x, y) = (w.data().get(i), g.data().get(i));
             let bound = bound.as_ref().map(|b| b[i]);
-            return Err(Failure::Mismatch(format!("{what}, result {k}, element {i}: {y:?} is not {x:?} within {bound:?}")));
+            return Err(Failure::Mismatch(format!(
+                "{what}, result {k}, element {i}: {y:?} is not {x:?} within {bound:?}"
+            )));
         }
     }
     Ok(())

@@ -140,8 +140,18 @@ impl Generator {
         b.set_facts(facts);
         let most = if large { 100_000 } else { 600 };
         let params = b.graph().params().len();
-        let mut g =
-            Self { b, r, flavor, values: Vec::new(), params, bindings, pool, shapes: Vec::new(), most, all: all_focuses() };
+        let mut g = Self {
+            b,
+            r,
+            flavor,
+            values: Vec::new(),
+            params,
+            bindings,
+            pool,
+            shapes: Vec::new(),
+            most,
+            all: all_focuses(),
+        };
         g.shapes.push(Shape::new());
         while g.shapes.len() < 4 {
             let rank = 1 + g.r.below(3);
@@ -485,8 +495,7 @@ impl Generator {
     fn finish(mut self) -> Case {
         let uses = self.b.graph().use_counts();
         let made = self.values.clone();
-        let mut outputs: Vec<Value> =
-            made.iter().copied().skip(self.params).filter(|v| uses[v.index()] == 0).collect();
+        let mut outputs: Vec<Value> = made.iter().copied().skip(self.params).filter(|v| uses[v.index()] == 0).collect();
         for _ in 0..self.r.below(3) {
             outputs.push(*self.r.pick(&made));
         }

@@ -69,8 +69,7 @@ fn random_graphs_agree_everywhere() {
         let smallest = explain(seed, *i, &focuses);
         panic!("seed {seed}: {} of {graphs} graphs fail\n{}\n{smallest}", failures.len(), known.join("\n"));
     }
-    let rare: Vec<&Focus> =
-        focuses.iter().filter(|f| counts.get(f).copied().unwrap_or(0) < OCCURRENCES).collect();
+    let rare: Vec<&Focus> = focuses.iter().filter(|f| counts.get(f).copied().unwrap_or(0) < OCCURRENCES).collect();
     assert!(graphs < 2000 || rare.is_empty(), "fewer than {OCCURRENCES} of {rare:?}");
     assert!(stats.unchecked * 10 < stats.elements, "too little is checked: {stats:?}");
     assert!(stats.to_the_bit * 2 > graphs, "too few graphs are compared to the bit: {stats:?}");

@@ -106,8 +106,7 @@ impl Generator {
     }
 
     fn plan(&mut self, shape: &[Dim]) -> Plan {
-        let mut plan =
-            Plan { collapsed: Axes::new(), batching: Axes::new(), map: Axes::new(), sizes: Shape::new() };
+        let mut plan = Plan { collapsed: Axes::new(), batching: Axes::new(), map: Axes::new(), sizes: Shape::new() };
         for (d, n) in shape.iter().enumerate() {
             let window = match n.as_const() {
                 Some(n) if n > 0 => Dim::from(self.r.below(n as usize + 1) as i64),

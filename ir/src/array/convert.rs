@@ -48,6 +48,13 @@ impl<T: Element> From<T> for Array {
     }
 }
 
+/// Shares the elements.
+impl From<&Array> for Array {
+    fn from(array: &Array) -> Self {
+        array.clone()
+    }
+}
+
 impl<T: Element> From<Vec<T>> for Array {
     fn from(elements: Vec<T>) -> Self {
         let shape = [elements.len()];

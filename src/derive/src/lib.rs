@@ -1,4 +1,5 @@
 //! `#[derive(Tree)]` for structs of lehr tensors.
+#![forbid(unsafe_code)]
 
 use proc_macro2::TokenStream;
 use quote::quote;
