@@ -157,7 +157,7 @@ impl Function {
         roots.extend(self.updates.iter().map(|(_, t)| t.0.clone()));
         roots.extend(self.updates.iter().map(|(v, _)| v.0.clone()));
         let first: Vec<Expr> = self.inputs.iter().map(|t| t.0.clone()).collect();
-        let Imported { graph, roots, leaves } = import(&self.name, &roots, &first)?;
+        let Imported { graph, roots, leaves, .. } = import(&self.name, &roots, &first)?;
         let (new_values, targets) = roots[self.outputs.len()..].split_at(self.updates.len());
         let mut b = self.with_names(graph, &leaves, &roots[..self.outputs.len()], new_values)?;
         let targets = self.check_updates(&leaves, targets)?;

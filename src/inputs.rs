@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use half::{bf16, f16};
 use lehr_ir::array::Sizes;
 use lehr_ir::bindings::{Bindings, Unified, UnifyError};
 use lehr_ir::facts::FactViolation;
 use lehr_ir::loc::Loc;
-use lehr_ir::{Array, Element, Type};
+use lehr_ir::{Array, Type};
 
 use crate::error::{at, list, nearest};
 use crate::program::Signature;
@@ -204,27 +203,9 @@ pub trait Input {
     fn feed(self, feed: &mut Feed<'_>);
 }
 
-impl Input for Array {
+impl<A: IntoArray> Input for A {
     fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self);
-    }
-}
-
-impl Input for &Array {
-    fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self.clone());
-    }
-}
-
-/// What pairs accept as arrays.
-pub trait IntoArray {
-    /// The array.
-    fn into_array(self) -> Array;
-}
-
-impl<T: Into<Array>> IntoArray for T {
-    fn into_array(self) -> Array {
-        self.into()
+        feed.positional(self.into_array());
     }
 }
 
@@ -240,45 +221,42 @@ impl<A: IntoArray> Input for (String, A) {
     }
 }
 
-macro_rules! scalar_inputs {
-    ($($ty:ty),*) => { $(
-        impl Input for $ty {
-            fn feed(self, feed: &mut Feed<'_>) {
-                feed.positional(Array::scalar(self));
+/// What is taken as an array: arrays by value or reference, numbers, vectors, slices, arrays of arrays, `ndarray` arrays.
+pub trait IntoArray {
+    /// The array.
+    fn into_array(self) -> Array;
+}
+
+impl IntoArray for Array {
+    fn into_array(self) -> Array {
+        self
+    }
+}
+
+impl IntoArray for &Array {
+    fn into_array(self) -> Array {
+        self.clone()
+    }
+}
+
+macro_rules! into_array {
+    ($([$($generics:tt)*] $ty:ty;)*) => { $(
+        impl<$($generics)*> IntoArray for $ty {
+            fn into_array(self) -> Array {
+                self.into()
             }
         }
     )* };
 }
 
-scalar_inputs!(bool, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64);
-
-impl<T: Element> Input for Vec<T> {
-    fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self.into());
-    }
-}
-
-impl<T: Number, const N: usize> Input for [T; N] {
-    fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self.into());
-    }
-}
-
-impl<T: Number, const N: usize, const M: usize> Input for [[T; N]; M] {
-    fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self.into());
-    }
-}
-
-impl<T, S, D> Input for ndarray::ArrayBase<S, D>
-where
-    T: Element,
-    S: ndarray::Data<Elem = T>,
-    D: ndarray::Dimension,
-{
-    fn feed(self, feed: &mut Feed<'_>) {
-        feed.positional(self.into());
-    }
+into_array! {
+    [T: Number] T;
+    [T: Number] Vec<T>;
+    [T: Number] &[T];
+    [T: Number, const N: usize] [T; N];
+    [T: Number, const N: usize, const M: usize] [[T; N]; M];
+    [T: Number, const N: usize, const M: usize, const L: usize] [[[T; N]; M]; L];
+    [T: Number, S: ndarray::Data<Elem = T>, D: ndarray::Dimension] ndarray::ArrayBase<S, D>;
 }
 
 impl Inputs for () {

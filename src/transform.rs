@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lehr_ir::attrs::Attrs;
-use lehr_ir::expr::{Errors, Expr, Imported, Leaf, export, import};
+use lehr_ir::expr::{Errors, Expr, Imported, export, import};
 use lehr_ir::graph::{Builder, Graph};
 use lehr_ir::loc::Loc;
 use lehr_ir::{Dim, OpError, Rule};
@@ -258,8 +258,7 @@ impl Over {
         }
         let roots: Vec<Expr> = outputs.iter().map(|t| t.0.clone()).collect();
         let failed = |e: Errors| Tensor(Expr::with_errors(e));
-        let Imported { graph, roots, leaves } = import(name, &roots, &first).map_err(failed)?;
-        let args = leaves.iter().zip(graph.params()).map(|(leaf, p)| arg(leaf, &p.loc)).collect();
+        let Imported { graph, roots, args, .. } = import(name, &roots, &first).map_err(failed)?;
         let mut b = Builder::with_graph(graph);
         for (i, root) in roots.into_iter().enumerate() {
             b.output(if i == 0 { "loss".to_owned() } else { format!("out_{i}") }, root);
@@ -283,14 +282,6 @@ fn is_same_leaf(a: &Expr, b: &Expr) -> bool {
     match (a.as_variable(), b.as_variable()) {
         (Some(a), Some(b)) => std::sync::Arc::ptr_eq(a, b),
         _ => a.same(b),
-    }
-}
-
-fn arg(leaf: &Leaf, loc: &Loc) -> Expr {
-    match leaf {
-        Leaf::Input(e) => e.clone(),
-        Leaf::Variable(v) => Expr::variable(v, loc.clone()),
-        Leaf::Data(a) => Expr::data(a.clone(), loc.clone()),
     }
 }
 

@@ -292,6 +292,8 @@ pub struct Imported {
     pub roots: Vec<Value>,
     /// What each parameter of the graph stands for: inputs, then variables, then data.
     pub leaves: Vec<Leaf>,
+    /// The expression that each parameter was: what [`export`] takes, so that what comes back has the same leaves.
+    pub args: Vec<Expr>,
 }
 
 /// Makes a graph of everything reachable from `roots`.
@@ -306,7 +308,8 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     }
     let order = topological(roots, first);
     let mut b = Builder::new(name);
-    let mut import = Import { values: HashMap::default(), names: HashMap::default(), leaves: Vec::new() };
+    let mut import =
+        Import { values: HashMap::default(), names: HashMap::default(), leaves: Vec::new(), args: Vec::new() };
     for e in first {
         import.leaf(&mut b, e)?;
     }
@@ -346,13 +349,14 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
         }
     }
     let roots = roots.iter().filter_map(|e| import.value(e)).collect();
-    Ok(Imported { graph: b.finish(), roots, leaves: import.leaves })
+    Ok(Imported { graph: b.finish(), roots, leaves: import.leaves, args: import.args })
 }
 
 struct Import {
     values: HashMap<usize, SmallVec<[Value; 1]>, FxBuildHasher>,
     names: HashMap<String, (Value, Type), FxBuildHasher>,
     leaves: Vec<Leaf>,
+    args: Vec<Expr>,
 }
 
 impl Import {
@@ -397,6 +401,7 @@ impl Import {
         self.names.insert(name, (v, ty.clone()));
         self.values.insert(e.key(), SmallVec::from_iter([v]));
         self.leaves.push(leaf);
+        self.args.push(e.clone());
         Ok(())
     }
 

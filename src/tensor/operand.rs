@@ -199,7 +199,13 @@ pub(crate) fn broadcast_all(op: &str, all: &[Tensor], loc: &Loc) -> Result<Small
     let refs: SmallVec<[&Tensor; 3]> = all.iter().collect();
     sound(&refs)?;
     let shape = common_shape(op, &refs, loc)?;
-    Ok(all.iter().map(|t| repeat_into(t, &shape, loc)).collect())
+    // What is assumed of one operand may make the shape of another fit as it is.
+    let facts = facts_of(&refs);
+    let fits = |t: &Tensor| {
+        let equal = |(a, b): (&Dim, &Dim)| a == b || (!a.is_one() && facts.decide_eq(a, b) == Some(true));
+        t.shape().len() == shape.len() && t.shape().iter().zip(&shape).all(equal)
+    };
+    Ok(all.iter().map(|t| if fits(t) { t.clone() } else { repeat_into(t, &shape, loc) }).collect())
 }
 
 /// The shape that operands broadcast to.

@@ -1,5 +1,6 @@
 //! Changes of shape that keep elements: reshapes, permutations, new and dropped axes, broadcasting.
 
+use lehr_ir::facts::Fact;
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::{Reshape, Transpose};
 use lehr_ir::ty::count;
@@ -250,6 +251,9 @@ fn quotient(all: &Dim, rest: &Dim, x: &Tensor) -> Option<Dim> {
     if let (Some(a), Some(b)) = (all.as_const(), rest.as_const()) {
         return (b != 0 && a % b == 0).then(|| Dim::from(a / b));
     }
-    let q = x.facts().simplify(&all.floordiv(rest));
+    // Where the rest is 0 there are no elements, and any size will do.
+    let mut facts = x.facts().clone();
+    let _ = facts.assume(Fact::ge(rest, Dim::ONE));
+    let q = facts.simplify(&all.floordiv(rest));
     (x.facts().decide_eq(&(&q * rest), all) == Some(true)).then_some(q)
 }

@@ -14,7 +14,7 @@ fn csv() -> std::path::PathBuf {
 }
 
 fn config() -> Config {
-    Config { backend: Backend::Interp, epochs: 4, ..Config::default() }
+    Config { backend: Backend::Interp, epochs: 8, ..Config::default() }
 }
 
 #[test]

@@ -66,7 +66,8 @@ fn softmax_and_its_kin_are_stable() {
     let big = Tensor::from([1000.0f32, 1000.0]);
     check(&big.softmax(-1), "[0.5,0.5]");
     check(&big.log_softmax(0), "[-0.6931472,-0.6931472]");
-    check(&big.logsumexp(), "1000.6931");
+    let sum: f32 = big.logsumexp().to().unwrap();
+    assert!((sum - 1000.6931).abs() < 2e-4, "{sum}");
     check(&Tensor::from([f32::NEG_INFINITY, f32::NEG_INFINITY]).logsumexp(), "-inf");
     check(&Tensor::from([f32::INFINITY, 0.0]).logsumexp(), "inf");
     check(&Tensor::from([f32::NEG_INFINITY, 0.0]).softmax(0), "[0,1]");

@@ -21,6 +21,10 @@ impl fmt::Display for Array {
 fn write_dim(a: &Array, dim: usize, offset: usize, summarise: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let Some(&n) = a.shape().get(dim) else {
         let Some(l) = a.data().get(offset) else { return Ok(()) };
+        // Which NaN it is matters to no reader of values; the text of graphs says it.
+        if l.dtype().is_float() && l.to_f64().is_nan() {
+            return f.write_str("nan");
+        }
         let text = l.to_string();
         return f.write_str(text.strip_suffix(".0").unwrap_or(&text));
     };

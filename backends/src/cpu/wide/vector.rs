@@ -34,7 +34,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn pick(&self, avx512: Code, avx2: Code) -> Code {
+    fn code(&self, avx512: Code, avx2: Code) -> Code {
         match self.width {
             Width::Avx2 => avx2,
             Width::Avx512 => avx512,
@@ -43,18 +43,18 @@ impl Emitter<'_> {
 
     pub(super) fn v_move(&mut self, d: u8, a: u8) {
         if d != a {
-            let code = self.pick(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, Code::VEX_Vmovaps_ymm_ymmm256);
+            let code = self.code(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, Code::VEX_Vmovaps_ymm_ymmm256);
             self.asm.rr(code, self.vector(d), self.vector(a));
         }
     }
 
     pub(super) fn v_load(&mut self, d: u8, from: MemoryOperand) {
-        let code = self.pick(Code::EVEX_Vmovups_zmm_k1z_zmmm512, Code::VEX_Vmovups_ymm_ymmm256);
+        let code = self.code(Code::EVEX_Vmovups_zmm_k1z_zmmm512, Code::VEX_Vmovups_ymm_ymmm256);
         self.asm.rm(code, self.vector(d), from);
     }
 
     pub(super) fn v_store(&mut self, to: MemoryOperand, a: u8) {
-        let code = self.pick(Code::EVEX_Vmovups_zmmm512_k1z_zmm, Code::VEX_Vmovups_ymmm256_ymm);
+        let code = self.code(Code::EVEX_Vmovups_zmmm512_k1z_zmm, Code::VEX_Vmovups_ymmm256_ymm);
         self.asm.mr(code, to, self.vector(a));
     }
 
@@ -84,7 +84,7 @@ impl Emitter<'_> {
 
     /// One element of memory in every element.
     pub(super) fn v_splat(&mut self, d: u8, from: MemoryOperand) {
-        let code = self.pick(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_m32);
+        let code = self.code(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_m32);
         self.asm.rm(code, self.vector(d), from);
     }
 
@@ -148,12 +148,12 @@ impl Emitter<'_> {
             Bin::ShrU => (Code::EVEX_Vpsrlvd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsrlvd_ymm_ymm_ymmm256),
             Bin::ShrS => (Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsravd_ymm_ymm_ymmm256),
         };
-        self.asm.rrr(self.pick(avx512, avx2), self.vector(d), self.vector(a), self.vector(b));
+        self.asm.rrr(self.code(avx512, avx2), self.vector(d), self.vector(a), self.vector(b));
     }
 
     pub(super) fn v_un(&mut self, op: Un, d: u8, a: u8) {
         let (r, s) = (self.vector(d), self.vector(a));
-        let round = self.pick(Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae, Code::VEX_Vroundps_ymm_ymmm256_imm8);
+        let round = self.code(Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae, Code::VEX_Vroundps_ymm_ymmm256_imm8);
         // Rounding modes, with the inexact exception suppressed.
         match op {
             Un::Round => return self.asm.rri(round, r, s, 8),
@@ -161,11 +161,11 @@ impl Emitter<'_> {
             Un::Ceil => return self.asm.rri(round, r, s, 10),
             Un::Trunc => return self.asm.rri(round, r, s, 11),
             Un::Shl(n) => {
-                let code = self.pick(Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpslld_ymm_ymm_imm8);
+                let code = self.code(Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpslld_ymm_ymm_imm8);
                 return self.asm.rri(code, r, s, i32::from(n));
             }
             Un::ShrS(n) => {
-                let code = self.pick(Code::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpsrad_ymm_ymm_imm8);
+                let code = self.code(Code::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpsrad_ymm_ymm_imm8);
                 return self.asm.rri(code, r, s, i32::from(n));
             }
             Un::Sqrt | Un::ToInt | Un::ToFloat | Un::IAbs => {}
@@ -178,7 +178,7 @@ impl Emitter<'_> {
                 (Code::EVEX_Vpabsd_zmm_k1z_zmmm512b32, Code::VEX_Vpabsd_ymm_ymmm256)
             }
         };
-        self.asm.rr(self.pick(avx512, avx2), r, s);
+        self.asm.rr(self.code(avx512, avx2), r, s);
     }
 
     /// All bits set where the comparison holds. Reads both operands before it writes `d`.
@@ -255,8 +255,8 @@ impl Emitter<'_> {
 
     /// `a·b + c`; `d` may be any of them.
     pub(super) fn v_fma(&mut self, d: u8, a: u8, b: u8, c: u8) {
-        let multiply = self.pick(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
-        let add = self.pick(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+        let multiply = self.code(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
+        let add = self.code(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
         let reg = |e: &Self, n| e.vector(n);
         if d == c {
             self.asm.rrr(add, reg(self, d), reg(self, a), reg(self, b));

@@ -33,16 +33,18 @@ impl Emitter<'_> {
         varying: bool,
     ) -> Result<(), WideError> {
         self.each_lane(varying, |e| {
-            let registers = [Register::RAX, Register::RCX, Register::RDX];
-            for (operand, register) in operands.iter().zip(registers) {
+            let registers = [(Register::RAX, Register::EAX), (Register::RCX, Register::ECX), (Register::RDX, Register::EDX)];
+            for (operand, (register, half)) in operands.iter().zip(registers) {
                 match operand {
                     Operand::Wide(wide) => e.get_wide(register, *wide),
                     Operand::Value(i, dtype) => {
                         let place = *args.get(*i).ok_or(WideError::Invalid("an operand that is missing"))?;
                         // A bool is −1 here, which only selection and the conversion below see.
-                        let code = if *dtype == DType::U32 { Code::Mov_r32_rm32 } else { Code::Movsxd_r64_rm32 };
-                        let register = if *dtype == DType::U32 { register.full_register32() } else { register };
-                        e.asm.rm(code, register, frame_lane(place, 4));
+                        if *dtype == DType::U32 {
+                            e.asm.rm(Code::Mov_r32_rm32, half, frame_lane(place, 4));
+                        } else {
+                            e.asm.rm(Code::Movsxd_r64_rm32, register, frame_lane(place, 4));
+                        }
                     }
                 }
             }
