@@ -34,19 +34,11 @@ impl Composite<'_> {
 
     /// The same with a derivative of its own: `jvp` gives the result and its tangent from operands, then tangents of the
     /// inexact operands, and must be linear in the tangents.
-    pub(crate) fn call_with_jvp(
-        &self,
-        make: &dyn Fn(&[Tensor]) -> Tensor,
-        jvp: &Derivative<'_>,
-    ) -> Built {
+    pub(crate) fn call_with_jvp(&self, make: &dyn Fn(&[Tensor]) -> Tensor, jvp: &Derivative<'_>) -> Built {
         self.build(make, Some(jvp))
     }
 
-    fn build(
-        &self,
-        make: &dyn Fn(&[Tensor]) -> Tensor,
-        jvp: Option<&Derivative<'_>>,
-    ) -> Built {
+    fn build(&self, make: &dyn Fn(&[Tensor]) -> Tensor, jvp: Option<&Derivative<'_>>) -> Built {
         sound(self.operands)?;
         let params = self.params("p", |_| true);
         let body = self.region(self.name, &params, &[scope::outside(|| make(&params))])?;

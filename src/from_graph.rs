@@ -28,7 +28,7 @@ impl Program {
     /// use lehr::{Array, Executable, Options, Program, State};
     /// let text = r#"
     ///     graph @count(%x: f32[n]) var(%total: f32[]) -> (f32[n]) {
-    ///       %0 = reduce_sum %x {axes = [0]} : f32[]
+    ///       %0 = reduce %x {op = sum, axes = [0]} : f32[]
     ///       %1 = add %total, %0 : f32[]
     ///       %2 = add %x, %x : f32[n]
     ///       return %2 "twice"

@@ -8,18 +8,16 @@
 //! ```
 //! use lehr::prelude::*;
 //!
-//! fn mean_square(x: &Tensor) -> Function {
-//!     Function::new("mean_square").output("y", &(x * x).mean())
+//! fn bounded_square(x: &Tensor) -> Function {
+//!     Function::new("bounded_square").output("y", &(x * x).tanh())
 //! }
 //!
-//! let x = Tensor::input("x", F32, [4]);
-//! lehr::assert_graph_snapshot!(mean_square(&x), @r#"
-//! graph @mean_square(%x: f32[4]) -> (f32[]) {
-//!   %0 = mul %x, %x : f32[4]
-//!   %1 = reduce_sum %0 {axes = [0]} : f32[]
-//!   %2 = const 4.0 : f32[]
-//!   %3 = div %1, %2 : f32[]
-//!   return %3 "y"
+//! let x = Tensor::input("x", F32, ["n"]);
+//! lehr::assert_graph_snapshot!(bounded_square(&x), @r#"
+//! graph @bounded_square(%x: f32[n]) -> (f32[n]) {
+//!   %0 = mul %x, %x : f32[n]
+//!   %1 = tanh %0 : f32[n]
+//!   return %1 "y"
 //! }
 //! "#);
 //! ```

@@ -13,7 +13,7 @@ use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Def, Graph, Node, NodeId, Value};
 use lehr_ir::ops::Lowering;
 use lehr_ir::ops::lower::Access;
-use lehr_ir::{DType, Shape, Target};
+use lehr_ir::{Shape, Target};
 use smallvec::SmallVec;
 
 use crate::views::{Axes, LONGEST_CHAIN, is_free, is_view, operand_index, strided};
@@ -109,7 +109,7 @@ impl<'a> Fuser<'a> {
         Self {
             graph,
             target,
-            forced: forced(graph, &axes),
+            forced: forced(graph, target, &axes),
             axes,
             groups: Vec::new(),
             group_of: vec![None; graph.node_count()],
@@ -245,7 +245,11 @@ impl<'a> Fuser<'a> {
                 embedding[*a] = *lie;
             }
         }
-        let covered = embedding.iter().zip(domain).all(|(l, d)| *l != Lie::Zero || ones(d));
+        // An axis is walked to its end, so a dim that lies along one has its size.
+        let covered = embedding.iter().zip(domain).all(|(l, d)| match l {
+            Lie::Axis(a) => group_domain[*a] == *d,
+            Lie::Zero => ones(d),
+        });
         if !covered {
             return Err("its shape is another than the group's");
         }
@@ -409,7 +413,7 @@ fn kind_of(node: &Node, graph: &Graph, target: &Target) -> GroupKind {
 }
 
 /// Which free nodes become steps after all: those whose elements must lie in memory as they are.
-fn forced(graph: &Graph, axes: &Axes) -> Vec<bool> {
+fn forced(graph: &Graph, target: &Target, axes: &Axes) -> Vec<bool> {
     let mut forced = vec![false; graph.node_count()];
     let mut mark = |v: Value| {
         if let Def::Node(id, _) = graph.def(v) {
@@ -418,20 +422,17 @@ fn forced(graph: &Graph, axes: &Axes) -> Vec<bool> {
     };
     graph.roots().for_each(&mut mark);
     for (_, node) in graph.nodes() {
-        match node.op.story().lowering() {
-            Lowering::Host | Lowering::Inline(_) => node.operands.iter().copied().for_each(&mut mark),
-            // Complex values take no part in kernels.
-            _ if node.operands.iter().any(|&v| matches!(graph.ty(v).dtype, DType::C64 | DType::C128)) => {
-                node.operands.iter().copied().for_each(&mut mark);
-            }
-            Lowering::Contract(_) => {
+        match kind_of(node, graph, target) {
+            // The evaluator takes whole arrays.
+            GroupKind::Host => node.operands.iter().copied().for_each(&mut mark),
+            GroupKind::Contract => {
                 for &v in &node.operands {
                     if strided(graph, axes, &[], v).is_none() {
                         mark(v);
                     }
                 }
             }
-            Lowering::Map { .. } | Lowering::Reduce { .. } | Lowering::Scatter(_) => {}
+            GroupKind::Kernel | GroupKind::Scatter => {}
         }
     }
     let mut length = vec![0u32; graph.node_count()];

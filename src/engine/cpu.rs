@@ -8,8 +8,6 @@ use lehr_ir::graph::Graph;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::{Array, Target};
 use lehr_passes::compile::plan_of;
-use lehr_passes::fuse::Fusion;
-use lehr_passes::plan_memory::MemoryReport;
 
 use super::{Call, Values, Workspace};
 use crate::error::{Error, Result};
@@ -22,23 +20,14 @@ use crate::options::Options;
 pub(crate) struct Cpu {
     program: Arc<Program>,
     pool: Arc<Pool>,
-    /// Which nodes became one kernel, and why.
-    pub(crate) fusion: Fusion,
-    /// What the memory plan came to.
-    pub(crate) memory: MemoryReport,
 }
 
 impl Cpu {
     pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
         let host = Host::get()?;
-        let (fusion, plan, memory) = plan_of(graph, &host.target).map_err(|e| Error::Backend(e.to_string()))?;
+        let (_, plan, _) = plan_of(graph, &host.target).map_err(|e| Error::Backend(e.to_string()))?;
         let program = Program::new(plan, &host.compiler).map_err(|e| Error::Backend(e.to_string()))?;
-        Ok(Self { program, pool: host.pool(options.threads), fusion, memory })
-    }
-
-    /// The program.
-    pub(crate) fn program(&self) -> &Arc<Program> {
-        &self.program
+        Ok(Self { program, pool: host.pool(options.threads) })
     }
 
     /// New values go to spare arrays, and take effect together when all steps have run.

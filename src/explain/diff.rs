@@ -1,8 +1,8 @@
 //! The lines that two texts do not share.
 //!
 //! Lines that are unique in both texts are matched where their order agrees (the longest increasing sequence, as in patience
-//! diff), and runs of equal lines next to a match are matched with it. That is all a graph's text needs, where almost every line
-//! defines a value of its own, and it takes O(n log n).
+//! diff), and runs of equal lines next to a match are matched with it; what is left between is compared line by line where it is
+//! short. That is all a graph's text needs, where almost every line defines a value of its own, and it takes O(n log n).
 
 use rustc_hash::FxHashMap;
 
@@ -37,11 +37,48 @@ fn matches(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
         while n < to_i - i && n < to_j - j && old[to_i - 1 - n] == new[to_j - 1 - n] {
             n += 1;
         }
+        let between = common(&old[i..to_i - n], &new[j..to_j - n]);
+        pairs.extend(between.into_iter().map(|(a, b)| (i + a, j + b)));
         pairs.extend((0..n).rev().map(|k| (to_i - 1 - k, to_j - 1 - k)));
         if to_i < old.len() && to_j < new.len() {
             pairs.push((to_i, to_j));
         }
         (i, j) = (to_i + 1, to_j + 1);
+    }
+    pairs
+}
+
+/// The most pairs of lines that are compared one by one between two matches.
+const MOST_COMPARED: usize = 1 << 14;
+
+/// A longest common subsequence of a few lines; nothing for many.
+fn common(old: &[&str], new: &[&str]) -> Vec<(usize, usize)> {
+    if old.len().saturating_mul(new.len()) > MOST_COMPARED {
+        return Vec::new();
+    }
+    // How many lines the rests from here have in common.
+    let width = new.len() + 1;
+    let mut best = vec![0u32; (old.len() + 1) * width];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            best[i * width + j] = if old[i] == new[j] {
+                best[(i + 1) * width + j + 1] + 1
+            } else {
+                best[(i + 1) * width + j].max(best[i * width + j + 1])
+            };
+        }
+    }
+    let mut pairs = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() && j < new.len() {
+        if old[i] == new[j] {
+            pairs.push((i, j));
+            (i, j) = (i + 1, j + 1);
+        } else if best[(i + 1) * width + j] >= best[i * width + j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
     }
     pairs
 }
@@ -117,6 +154,7 @@ mod tests {
         check("a}b}", "a}c}", "-b+c");
         check("}}", "}}}", "+}");
         check("x}}y", "x}y", "-}");
+        check("a}b}c", "d}e}f", "-a+d-b+e-c+f");
     }
 
     #[test]

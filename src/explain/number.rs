@@ -2,7 +2,7 @@
 //!
 //! A pass rebuilds the graph, and with it the order of definition that numbers come from: one node less would rename all that
 //! follow. So nodes are followed by what they compute: a node that applies the same operation to the same operands keeps its
-//! number, as does one that stands for the same operation on the same line with other operands. What is new gets a new number.
+//! number, as does one that stands for the same operation on the same line with some other operands. What is new gets a new number.
 
 use std::collections::HashMap;
 
@@ -60,9 +60,11 @@ impl Numbers {
 #[derive(PartialEq, Eq, Hash)]
 struct Same<'g> {
     what: What<'g>,
-    operands: SmallVec<[Operand; 3]>,
+    operands: Operands,
     results: usize,
 }
+
+type Operands = SmallVec<[Operand; 3]>;
 
 #[derive(PartialEq, Eq, Hash)]
 enum What<'g> {
@@ -90,7 +92,7 @@ struct Alike<'g> {
 /// A node is known by the index of its first result.
 struct Old<'g> {
     same: HashMap<Same<'g>, Vec<u32>, FxBuildHasher>,
-    alike: HashMap<Alike<'g>, Vec<u32>, FxBuildHasher>,
+    alike: HashMap<Alike<'g>, Vec<(u32, Operands)>, FxBuildHasher>,
     taken: FxHashSet<u32>,
 }
 
@@ -100,24 +102,42 @@ impl<'g> Old<'g> {
         // From the last to the first, so that the first is popped first.
         for (_, node) in graph.nodes().rev() {
             let first = node.result().0;
-            old.same.entry(same(graph, node, &numbers.numbers)).or_default().push(first);
-            old.alike.entry(alike(graph, node)).or_default().push(first);
+            let same = same(graph, node, &numbers.numbers);
+            old.alike.entry(alike(graph, node)).or_default().push((first, same.operands.clone()));
+            old.same.entry(same).or_default().push(first);
         }
         old
     }
 
     fn find(&mut self, graph: &'g Graph, node: &'g Node, numbers: &[u32]) -> Option<u32> {
-        let exact = self.same.get_mut(&same(graph, node, numbers));
-        let found = exact.and_then(|all| pop(all, &self.taken)).or_else(|| {
+        let same = same(graph, node, numbers);
+        let exact = self.same.get_mut(&same).and_then(|all| pop(all, &self.taken));
+        let found = exact.or_else(|| {
             // What has no line of its own is like too much else.
-            let known = node.loc.is_known();
-            let all = self.alike.get_mut(&alike(graph, node)).filter(|_| known)?;
-            pop(all, &self.taken)
+            let all = self.alike.get_mut(&alike(graph, node)).filter(|_| node.loc.is_known())?;
+            pop_alike(all, &same.operands, &self.taken)
         });
         found.inspect(|first| {
             self.taken.insert(*first);
         })
     }
+}
+
+/// How many nodes of one line are compared to find the one that a node was.
+const COMPARED: usize = 8;
+
+/// The candidate that has the most operands in common; one without any only if there is no other.
+fn pop_alike(all: &mut Vec<(u32, Operands)>, operands: &Operands, taken: &FxHashSet<u32>) -> Option<u32> {
+    while all.last().is_some_and(|(first, _)| taken.contains(first)) {
+        all.pop();
+    }
+    let window = (all.len().saturating_sub(COMPARED)..all.len()).rev();
+    let common = |i: usize| all[i].1.iter().zip(operands).filter(|(a, b)| a == b).count();
+    let free: SmallVec<[(usize, usize); COMPARED]> =
+        window.filter(|&i| !taken.contains(&all[i].0)).map(|i| (common(i), i)).collect();
+    // Of several that are equally alike, the one that comes first in the graph, which is the last of the list.
+    let &(most, at) = free.iter().max_by_key(|(common, i)| (*common, *i))?;
+    (most > 0 || free.len() == 1).then(|| all.remove(at).0)
 }
 
 fn pop(all: &mut Vec<u32>, taken: &FxHashSet<u32>) -> Option<u32> {

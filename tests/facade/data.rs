@@ -64,7 +64,8 @@ fn batches_cover_each_epoch() {
     let dealt: Vec<Vec<i64>> = data.batch(4).into_iter().map(|b| column(&b)).collect();
     assert_eq!(dealt, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]]);
     assert_eq!(data.batch(4).drop_last().into_iter().count(), 2);
-    let shuffled = |seed| -> Vec<Vec<i64>> { data.shuffle(seed).batch(10).epochs(2).into_iter().map(|b| column(&b)).collect() };
+    let shuffled =
+        |seed| -> Vec<Vec<i64>> { data.shuffle(seed).batch(10).epochs(2).into_iter().map(|b| column(&b)).collect() };
     let two = shuffled(1);
     assert_eq!(two, shuffled(1));
     assert_ne!(two[0], two[1]);
@@ -94,7 +95,8 @@ fn executables_take_the_columns_they_have_inputs_for() {
 fn numpy_files_round_trip() {
     use lehr::data::{load_npy, load_npz, save_npy, save_npz};
     let dir = std::env::temp_dir();
-    let (npy, npz) = (dir.join(format!("lehr-{}.npy", std::process::id())), dir.join(format!("lehr-{}.npz", std::process::id())));
+    let (npy, npz) =
+        (dir.join(format!("lehr-{}.npy", std::process::id())), dir.join(format!("lehr-{}.npz", std::process::id())));
     let arrays = [
         ("a", Array::from([[1.5f32, f32::NAN]])),
         ("b", Array::from(7i64)),

@@ -22,6 +22,9 @@ use lehr::prelude::*;
 /// The printed value of a closed tensor, or its errors.
 #[track_caller]
 fn check(t: &Tensor, expect: &str) {
+    if let Err(e) = t.eval() {
+        panic!("{e}");
+    }
     assert_eq!(t.to_string(), expect);
 }
 

@@ -70,7 +70,8 @@ fn what_numpy_refuses_is_refused() {
     assert!(broken(&(Tensor::zeros(F32, (2, 3)) + Tensor::zeros(F32, 2))).starts_with("add:"));
     assert!(broken(&(Tensor::zeros(F32, 0) + Tensor::zeros(F32, 2))).starts_with("add:"));
     let n = Tensor::input("n", F32, ["n"]);
-    let e = "add: operand 0 is f32[n], operand 1 is f32[3]; dims n and 3 must be equal, which cannot be decided (axis -1)";
+    let e =
+        "add: operand 0 is f32[n], operand 1 is f32[3]; dims n and 3 must be equal, which cannot be decided (axis -1)";
     assert_eq!(broken(&(&n + &a)), e);
     check_type(&(n.assume("n == 3") + &a), "f32[n]");
 }

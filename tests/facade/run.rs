@@ -109,7 +109,10 @@ fn results_are_extracted_by_type_and_name() {
     assert_eq!(out.get::<f32>("sum").unwrap(), 4.0);
     assert_eq!(out.get::<ndarray::ArrayD<f32>>("twice").unwrap().shape(), [2]);
     assert_eq!(first_line(&out.get::<f64>("sum").unwrap_err()), "stats: the output `sum` is f32[], asked for one f64");
-    assert_eq!(first_line(&out.get::<f32>("twice").unwrap_err()), "stats: the output `twice` is f32[2], asked for one f32");
+    assert_eq!(
+        first_line(&out.get::<f32>("twice").unwrap_err()),
+        "stats: the output `twice` is f32[2], asked for one f32"
+    );
     assert!(out.get::<f32>("summ").unwrap_err().to_string().contains("did you mean `sum`?"));
     let (sum, at, twice): (f32, i64, Vec<f32>) = out.clone().unpack().unwrap();
     assert_eq!((sum, at, twice), (4.0, 1, vec![2.0, 6.0]));

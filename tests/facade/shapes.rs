@@ -16,10 +16,16 @@ fn reshapes_keep_row_major_order() {
     check_type(&b.reshape((-1, "m")), "f32[4*n, m]");
     check_type(&b.reshape(("2*n", 2, "m")), "f32[2*n, 2, m]");
     assert_eq!(broken(&x.reshape(4)), "reshape: operand 0 is i64[6]; element counts 6 and 4 must be equal");
-    assert_eq!(broken(&x.reshape((4, -1))), "reshape: operand 0 is i64[6]; -1 has no value: 6 elements do not divide by 4");
+    assert_eq!(
+        broken(&x.reshape((4, -1))),
+        "reshape: operand 0 is i64[6]; -1 has no value: 6 elements do not divide by 4"
+    );
     assert_eq!(broken(&x.reshape((-1, -1))), "reshape: operand 0 is i64[6]; -1 stands for more than one size");
     assert_eq!(broken(&x.reshape((-2, 3))), "reshape: operand 0 is i64[6]; the size -2 is negative");
-    assert_eq!(broken(&Tensor::zeros(F32, 0).reshape((0, -1))), "reshape: operand 0 is f32[0]; -1 has no value: 0 elements do not divide by 0");
+    assert_eq!(
+        broken(&Tensor::zeros(F32, 0).reshape((0, -1))),
+        "reshape: operand 0 is f32[0]; -1 has no value: 0 elements do not divide by 0"
+    );
 }
 
 #[test]

@@ -40,7 +40,10 @@ fn values_are_read_and_set_by_name() {
     state.set("scale", [2.5f64]).unwrap();
     assert_eq!(state.get("scale").unwrap(), Array::from([2.5f64]));
     let e = state.set("scale", [2.5f32]).unwrap_err();
-    assert_eq!(first_line(&e), "state: the variable `scale` is f64[1], the array is f32[1]; dtype and shape must agree");
+    assert_eq!(
+        first_line(&e),
+        "state: the variable `scale` is f64[1], the array is f32[1]; dtype and shape must agree"
+    );
     assert!(state.get("scal").unwrap_err().to_string().contains("did you mean `scale`?"));
     let copy = state.snapshot();
     state.reset();

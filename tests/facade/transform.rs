@@ -100,7 +100,9 @@ fn directional_derivatives() {
     check(&ds, "11");
     let ct = vjp(&y, &x, &(Tensor::from([1.0f32, 0.0]), Tensor::from(3.0f32)));
     check(&ct, "[5,3]");
-    assert!(broken(&jvp(&x.square(), &x, &Tensor::from(1.0f32))).contains("a tangent has the type of what it belongs to"));
+    assert!(
+        broken(&jvp(&x.square(), &x, &Tensor::from(1.0f32))).contains("a tangent has the type of what it belongs to")
+    );
 }
 
 #[test]

@@ -60,11 +60,7 @@ impl Pool {
             state: Line(AtomicU64::new(0)),
             next: Line(AtomicUsize::new(0)),
             taken: Line(AtomicBool::new(false)),
-            job: UnsafeCell::new(Job {
-                work: None,
-                items: 0,
-                chunk: 1,
-            }),
+            job: UnsafeCell::new(Job { work: None, items: 0, chunk: 1 }),
             parked: (0..extra).map(|_| Line(AtomicBool::new(false))).collect(),
             panic: Mutex::new(None),
         });
@@ -113,18 +109,9 @@ impl Pool {
         // The reference is dropped from `job` before this function returns, and no thread is inside the job by then.
         let work = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(f) };
         // SAFETY: `take` gave this thread the job, and `close` of the job before saw the count at zero.
-        unsafe {
-            *self.shared.job.get() = Job {
-                work: Some(work),
-                items,
-                chunk,
-            }
-        };
+        unsafe { *self.shared.job.get() = Job { work: Some(work), items, chunk } };
         self.shared.next.0.store(0, Ordering::Relaxed);
-        self.shared
-            .state
-            .0
-            .fetch_add(EPOCH | OPEN, Ordering::SeqCst);
+        self.shared.state.0.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
         self.wake(items.div_ceil(chunk) - 1);
 
         let own = catch_unwind(AssertUnwindSafe(|| self.shared.claim(f, 0, items, chunk)));
@@ -134,12 +121,7 @@ impl Pool {
         self.shared.close();
         // SAFETY: the job is closed and nobody is inside.
         unsafe { (*self.shared.job.get()).work = None };
-        let theirs = self
-            .shared
-            .panic
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.taken.0.store(false, Ordering::Release);
         if let Some(payload) = own.err().or(theirs) {
             resume_unwind(payload);
@@ -175,9 +157,7 @@ impl Drop for Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool")
-            .field("threads", &self.threads())
-            .finish()
+        f.debug_struct("Pool").field("threads", &self.threads()).finish()
     }
 }
 
@@ -218,11 +198,7 @@ unsafe impl Sync for Shared {}
 impl Shared {
     fn take(&self) -> bool {
         !self.taken.0.load(Ordering::Relaxed)
-            && self
-                .taken
-                .0
-                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
+            && self.taken.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Runs chunks until none is left.
@@ -274,10 +250,7 @@ impl Shared {
                     let run = AssertUnwindSafe(|| self.claim(work, slot + 1, job.items, job.chunk));
                     if let Err(payload) = catch_unwind(run) {
                         self.cancel();
-                        self.panic
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(payload);
+                        self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
                     }
                 }
             }
@@ -287,8 +260,7 @@ impl Shared {
 
     /// Spins, then parks, until there is an open job other than `served` and gives its epoch; `None` at shutdown.
     fn await_job(&self, slot: usize, served: u64) -> Option<u64> {
-        let news =
-            |state: u64| state & SHUTDOWN != 0 || (state & OPEN != 0 && state / EPOCH != served);
+        let news = |state: u64| state & SHUTDOWN != 0 || (state & OPEN != 0 && state / EPOCH != served);
         let mut state = self.state.0.load(Ordering::Acquire);
         let started = Instant::now();
         while !news(state) && started.elapsed() < SPIN {
@@ -328,18 +300,12 @@ mod tests {
         let hits: Vec<AtomicU32> = (0..items).map(|_| AtomicU32::new(0)).collect();
         pool.for_each(items, grain, &|worker, range| {
             assert!(worker < pool.threads());
-            assert!(
-                range.len() >= grain || range.end == items,
-                "{range:?} of {items} at grain {grain}"
-            );
+            assert!(range.len() >= grain || range.end == items, "{range:?} of {items} at grain {grain}");
             for item in range {
                 hits[item].fetch_add(1, Ordering::Relaxed);
             }
         });
-        assert!(
-            hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1),
-            "{items} items, grain {grain}"
-        );
+        assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1), "{items} items, grain {grain}");
     }
 
     #[test]
@@ -397,10 +363,7 @@ mod tests {
         for (pool, items, grain) in [(Pool::new(1), 1000, 1), (Pool::new(4), 64, 64)] {
             let calls = AtomicUsize::new(0);
             pool.for_each(items, grain, &|worker, range| {
-                assert_eq!(
-                    (worker, range, std::thread::current().id()),
-                    (0, 0..items, me)
-                );
+                assert_eq!((worker, range, std::thread::current().id()), (0, 0..items, me));
                 calls.fetch_add(1, Ordering::Relaxed);
             });
             assert_eq!(calls.into_inner(), 1);
@@ -428,17 +391,13 @@ mod tests {
         for pool in pools() {
             for bad in [0, 17, 99] {
                 let caught = catch_unwind(AssertUnwindSafe(|| {
-                    pool.for_each(100, 1, &|_, range| {
-                        assert!(!range.contains(&bad), "item {bad}")
-                    });
+                    pool.for_each(100, 1, &|_, range| assert!(!range.contains(&bad), "item {bad}"));
                 }));
                 let message = *caught.unwrap_err().downcast::<String>().unwrap();
                 assert_eq!(message, format!("item {bad}"));
                 check_cover(&pool, 500, 3);
             }
-            let caught = catch_unwind(AssertUnwindSafe(|| {
-                pool.for_each(100, 1, &|_, _| panic!("all"))
-            }));
+            let caught = catch_unwind(AssertUnwindSafe(|| pool.for_each(100, 1, &|_, _| panic!("all"))));
             assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "all");
             check_cover(&pool, 500, 3);
         }

@@ -316,7 +316,8 @@ impl Binder<'_> {
                     self.bound.sizes.push(v);
                 }
                 let iterations = self.size(&l.iterations)?;
-                let work = self.size(&l.work)?.max(1);
+                // An estimate that cannot be had, as of a loop over nothing, is of little work.
+                let work = self.size(&l.work).unwrap_or(1).max(1);
                 Command::Launch { kernel: l.kernel, operands, sizes, iterations, grain: run::GRAIN.div_ceil(work) }
             }
             StepKind::Contract(c) => Command::Contract(Box::new(self.product(c)?)),

@@ -42,6 +42,12 @@ impl<T: Copy> Shared<T> {
     }
 }
 
+/// What is read where an array has no elements: loads that were moved out of loops without iterations.
+#[repr(align(64))]
+struct Nothing([u8; 4096]);
+
+static NOTHING: Nothing = Nothing([0; 4096]);
+
 /// The memory of one call, borrowed for its length.
 pub(super) struct Memory<'a> {
     pub(super) arena: &'a mut Aligned,
@@ -62,6 +68,8 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
     let Bound { commands, operands, sizes, pointers, bindings, .. } = bound;
     let mut locate = |s: Source| -> *mut u8 {
         match s {
+            // Code may look at the first elements of an array before a loop that runs no iteration.
+            Source::Param(i) if args[i as usize].is_empty() => NOTHING.0.as_ptr().cast_mut(),
             Source::Param(i) => args[i as usize].data().as_ptr().cast_mut(),
             Source::Constant(i) => program.plan().constants[i as usize].data().as_ptr().cast_mut(),
             Source::Result(i) => {

@@ -132,13 +132,16 @@ pub fn print(kernel: &Kernel, target: &WgslTarget) -> Result<String, WgslError> 
     Printer::new(kernel, target)?.module()
 }
 
-/// The grid `[x, y]` of workgroups that runs `iterations` of a kernel's outermost loop; `None` where no grid is large enough.
+/// The grid `[x, y]` of workgroups that runs `iterations` of a kernel's outermost loop;
+/// `None` where their numbers would leave the range of index values.
 pub fn groups(kernel: &Kernel, target: &WgslTarget, iterations: u64) -> Option<[u32; 2]> {
     let per_group = if loops::has_lanes(&kernel.body.body) { 1 } else { u64::from(target.workgroup_size.max(1)) };
     let total = iterations.div_ceil(per_group);
-    let y = total.div_ceil(MAX_GROUPS);
-    let x = if y <= 1 { total } else { MAX_GROUPS };
-    (y <= MAX_GROUPS).then(|| Some([u32::try_from(x).ok()?, u32::try_from(y).ok()?])).flatten()
+    let (x, y) = (total.min(MAX_GROUPS), total.div_ceil(MAX_GROUPS));
+    // The last row of groups may be partly idle, but counts too.
+    let counted = x.checked_mul(y)?.checked_mul(per_group)?;
+    let fits = i32::try_from(counted).is_ok();
+    fits.then(|| Some([u32::try_from(x).ok()?, u32::try_from(y).ok()?])).flatten()
 }
 
 fn limit(what: &'static str, need: u64, limit: u64) -> WgslError {

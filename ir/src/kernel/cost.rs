@@ -3,12 +3,13 @@
 //! A floating-point operation counts as [`ScalarOp::flops`](super::ScalarOp::flops) says, and one per value and iteration that a
 //! reduction adds, multiplies or compares; integer operations and index arithmetic are free, and so are tiles.
 //! A guard counts as held and an `if` as taken. The sum over an axis is exact where the cost of an iteration is a polynomial of
-//! degree 0 or 1 in it (triangular loops, too); otherwise the iteration in the middle stands for all.
+//! degree 0 or 1 in it (triangular loops, too), and over chunks `axis*C .. min(axis*C + C, n)` that cover a range; otherwise the
+//! iteration in the middle stands for all.
 
 use std::ops::AddAssign;
 
 use super::{Access, Combiner, Expr, Kernel, Loop, Memory, Reduction, ScalarOp, Stmt};
-use crate::dim::{Dim, Symbol};
+use crate::dim::{AtomKind, Dim, Factor, Symbol};
 
 /// What one launch of a kernel costs.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -123,11 +124,37 @@ fn of_fold(kernel: &Kernel, r: &Reduction) -> u64 {
 
 /// `Σ term` for the axis in `0..extent`.
 fn sum(term: &Dim, axis: &Symbol, extent: &Dim) -> Dim {
+    if let Some(total) = sum_of_chunks(term, axis, extent) {
+        return total;
+    }
     match term.split_linear(axis) {
         // The product of neighbours is even, so the division is exact.
         Some((slope, rest)) => slope * (extent * (extent - 1)).floordiv(2) + rest * extent,
         None => term.substitute(&|s| (s == axis).then(|| extent.floordiv(2))) * extent,
     }
+}
+
+/// `Σ term` where the axis counts chunks of a range `0..n`: the term has `min(C*axis + C, n)`, and `extent` is `n/C` rounded up.
+fn sum_of_chunks(term: &Dim, axis: &Symbol, extent: &Dim) -> Option<Dim> {
+    let chunked = |factor: &Factor| {
+        let Factor::Atom(atom) = factor else { return None };
+        let sides = [(atom.lhs(), atom.rhs()), (atom.rhs(), atom.lhs())];
+        let is_end = |end: &Dim, n: &Dim| {
+            let chunk = end.constant_part();
+            let ends_chunk = chunk > 0 && *end == Dim::from(axis) * chunk + chunk;
+            ends_chunk && !n.mentions(axis) && n.ceildiv(chunk) == *extent
+        };
+        let (end, n) = sides.into_iter().find(|(end, n)| atom.kind() == AtomKind::Min && is_end(end, n))?;
+        Some((end.constant_part(), n.clone()))
+    };
+    let (chunk, n) = term.terms().iter().flat_map(|t| t.factors()).find_map(chunked)?;
+    // The end of a chunk is its start and its length; the lengths of all add up to `n`.
+    let length = Symbol::hidden("chunk length".to_owned());
+    let end = Dim::from(axis) * chunk + Dim::from(&length);
+    let in_length =
+        term.map_factors(&mut |f| chunked(f).filter(|found| *found == (chunk, n.clone())).map(|_| end.clone()));
+    let (slope, rest) = in_length.split_linear(&length)?;
+    (!slope.mentions(axis) && !rest.mentions(&length)).then(|| slope * n + sum(&rest, axis, extent))
 }
 
 impl AddAssign for Work {
@@ -171,6 +198,21 @@ mod tests {
                }
              }",
             ["5*n*m", "n*m", "4*n*m", "4*n*m", "12*n*m", "8*n*m"],
+        );
+    }
+
+    #[test]
+    fn chunks_cover_their_range_once() {
+        check(
+            "kernel @c(read x: f32[n], write y: f32[n]) sizes(n) {
+               parallel i in 0..floordiv(n + 1023, 1024) {
+                 lane j in 0..min(1024*i + 1024, n) - 1024*i { %0 = load x[1024*i + j]
+                   %1 = add %0, %0
+                   store y[1024*i + j], %1
+                 }
+               }
+             }",
+            ["n", "0", "4*n", "4*n", "4*n", "4*n"],
         );
     }
 

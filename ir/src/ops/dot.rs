@@ -179,9 +179,10 @@ impl Operation for DotDims {
         // [batch, m, k] and [batch, k, n], row-major.
         let left = permuted(x, &[&self.lhs_batch, &x_free, &self.lhs_contract]);
         let right = permuted(y, &[&self.rhs_batch, &self.rhs_contract, &y_free]);
+        let batch: usize = sizes(x, &self.lhs_batch).iter().product();
         let data = match (&left, &right) {
-            (Data::F32(a), Data::F32(b)) => Data::F32(product(a, b, m, k, n)),
-            (Data::F64(a), Data::F64(b)) => Data::F64(product(a, b, m, k, n)),
+            (Data::F32(a), Data::F32(b)) => Data::F32(product(a, b, [batch, m, k, n])),
+            (Data::F64(a), Data::F64(b)) => Data::F64(product(a, b, [batch, m, k, n])),
             _ => general_product(&left, &right, m, k, n, shape.iter().product()),
         };
         Ok(SmallVec::from_iter([Array::from_data(&shape, data)?]))
@@ -259,17 +260,8 @@ fn permuted(a: &Array, groups: &[&Axes]) -> Data {
 fn product<T: Element + Into<f64> + num_traits::FromPrimitive>(
     a: &[T],
     b: &[T],
-    m: usize,
-    k: usize,
-    n: usize,
+    [batch, m, k, n]: [usize; 4],
 ) -> Vec<T> {
-    let batch = if k > 0 && m > 0 {
-        a.len() / (m * k)
-    } else if k > 0 && n > 0 {
-        b.len() / (k * n)
-    } else {
-        0
-    };
     let mut out = Vec::with_capacity(batch * m * n);
     let mut row = vec![0.0f64; n];
     for p in 0..batch {

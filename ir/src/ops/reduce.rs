@@ -2,9 +2,10 @@
 
 use smallvec::SmallVec;
 
+use super::lower::Access;
 use super::{
-    Arity, Arrays, At, CompareOp, Lowering, Operation, Partials, RuleError, Types, check_axes, check_axis, not_linear,
-    one, partial,
+    Arity, Arrays, At, CompareOp, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_axes, check_axis,
+    not_linear, one, partial,
 };
 use crate::array::{Array, Data, Sizes};
 use crate::attrs::{Attr, AttrError, Attrs, Reader};
@@ -15,7 +16,7 @@ use crate::eval::{EvalCx, EvalError, walk};
 use crate::facts::Facts;
 use crate::graph::builder::without_axes;
 use crate::graph::{Builder, Value};
-use crate::kernel::Combiner;
+use crate::kernel::{Combiner, Var};
 use crate::literal::Literal;
 use crate::ty::Type;
 
@@ -209,7 +210,15 @@ impl Operation for Reduce {
     }
 
     fn lowering(&self) -> Lowering<'_> {
+        // A fold over no axes gives the operand.
+        if self.axes.is_empty() {
+            return Lowering::Map { access: Access::Elementwise };
+        }
         Lowering::Reduce { combiner: self.op.combiner(), axes: &self.axes }
+    }
+
+    fn emit(&self, e: &mut dyn MapEmitter, index: &[Dim]) -> Var {
+        e.operand(0, index)
     }
 }
 

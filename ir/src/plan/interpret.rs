@@ -122,6 +122,10 @@ impl Buffers<'_> {
     }
 
     fn read(&self, b: BufferId) -> Result<Data, PlanRunError> {
+        // A buffer without elements is as good as written, and shares its place with others.
+        if self.bindings.eval(&self.plan.buffers[b.index()].len)? == 0 {
+            return self.fresh(b);
+        }
         let found = match &self.plan.buffers[b.index()].place {
             Place::Param(i) => self.args.get(*i as usize).map(|a| a.data().clone()),
             Place::Constant(i) => self.plan.constants.get(*i as usize).map(|a| a.data().clone()),
@@ -139,6 +143,9 @@ impl Buffers<'_> {
             self.out.insert(b, data);
             return Ok(());
         };
+        if data.is_empty() {
+            return Ok(());
+        }
         let start = self.bindings.eval(offset)?;
         let end = start + data.byte_len() as i64;
         // What overlaps the bytes written is gone.
@@ -153,8 +160,15 @@ impl Buffers<'_> {
             let shape: Vec<usize> = shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
             Ok(Array::from_data(&shape, data).map_err(EvalError::from)?)
         };
-        let mut outputs = vec![None; self.plan.outputs.len()];
-        let mut updates = vec![None; self.plan.updates.len()];
+        // A result without elements may have no step that writes it.
+        let void = |ty: &crate::Type| {
+            let shape = ty.shape.iter().map(|d| self.bindings.eval(d).ok().and_then(|d| usize::try_from(d).ok()));
+            let shape: Vec<usize> = shape.collect::<Option<_>>()?;
+            shape.contains(&0).then(|| Array::zeros(ty.dtype, &shape))
+        };
+        let mut outputs: Vec<Option<Array>> = self.plan.outputs.iter().map(|(_, ty)| void(ty)).collect();
+        let mut updates: Vec<Option<Array>> =
+            self.plan.updates.iter().map(|&u| void(&self.plan.params[u as usize].ty)).collect();
         for (b, data) in &self.out {
             match self.plan.buffers[b.index()].place {
                 Place::Output(i) => outputs[i as usize] = Some(shaped(&self.plan.outputs[i as usize].1, data.clone())?),

@@ -1,6 +1,6 @@
 //! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
 
-use super::{BufferId, Place, Plan, StepKind};
+use super::{BufferDecl, BufferId, Place, Plan, StepKind};
 use crate::kernel;
 
 /// A broken invariant of a plan.
@@ -50,8 +50,9 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
                 .map_err(|e| error(plan.steps.len(), kernel::verify::report(k, &e)))?;
         }
     }
-    let mut written: Vec<bool> =
-        plan.buffers.iter().map(|b| matches!(b.place, Place::Param(_) | Place::Constant(_))).collect();
+    // A buffer without elements is as good as written.
+    let given = |b: &BufferDecl| matches!(b.place, Place::Param(_) | Place::Constant(_)) || b.len.is_zero();
+    let mut written: Vec<bool> = plan.buffers.iter().map(given).collect();
     for (i, step) in plan.steps.iter().enumerate() {
         if let StepKind::Launch(l) = &step.kind {
             let Some(k) = plan.kernels.get(l.kernel as usize) else {

@@ -122,8 +122,25 @@ impl<'a, S: Surroundings> Body<'a, S> {
 
     /// A reduction of values of the innermost loop, with fresh variables for its results.
     pub(crate) fn reduction(&mut self, combiner: lehr_ir::kernel::Combiner, values: &[Var]) -> Reduction {
+        let values: SmallVec<[Var; 2]> = values.iter().map(|&v| self.local(v)).collect();
         let results = values.iter().map(|v| self.fresh(self.vars[v.0 as usize], 0)).collect();
-        Reduction { combiner, values: values.into(), results }
+        Reduction { combiner, values, results }
+    }
+
+    /// The same fold one loop further out, of what `inner` gives in each iteration.
+    pub(crate) fn chained(&mut self, inner: &Reduction) -> Reduction {
+        let results = inner.results.iter().map(|v| self.fresh(self.vars[v.0 as usize], 0)).collect();
+        Reduction { combiner: inner.combiner, values: inner.results.clone(), results }
+    }
+
+    /// The value as a variable of the innermost loop: a fold takes in what its own iterations define.
+    fn local(&mut self, v: Var) -> Var {
+        let depth = self.frames.len() - 1;
+        if self.var_depth[v.0 as usize] == depth {
+            return v;
+        }
+        let dtype = self.vars[v.0 as usize];
+        self.define(depth, dtype, Expr::Apply(ScalarOp::Convert(dtype), SmallVec::from_iter([v])))
     }
 
     /// Finishes the kernel: what was written becomes the body of the parallel loop.

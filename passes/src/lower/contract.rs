@@ -77,6 +77,9 @@ impl Lowerer<'_> {
     fn permuted_copy(&mut self, v: Value, order: &[usize], shape: &Shape) -> BufferId {
         let dtype = self.graph.ty(v).dtype;
         let to = self.temp(dtype, count(shape));
+        if count(shape).is_zero() {
+            return to;
+        }
         let nothing = |_: NodeId| false;
         let (p, j) = (self.loops.parallel.clone(), self.loops.lane.clone());
         let (rows, last) = (count(&shape[..shape.len().saturating_sub(1)]), shape.last().cloned().unwrap_or(Dim::ONE));

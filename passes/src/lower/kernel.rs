@@ -24,6 +24,13 @@ use crate::views::flat_index;
 /// Lowers one group to one kernel, or two.
 pub(super) fn lower_group<'a>(l: &mut Lowerer<'a>, g: u32, group: &'a Group) {
     let k = GroupKernel::new(l, g, group);
+    if k.is_void() {
+        // Buffers without elements are as good as written.
+        return;
+    }
+    if group.reduced.iter().any(|&a| group.domain[a].is_zero()) {
+        return k.neutral(l);
+    }
     let uses = k.trial(l);
     let walked = collapse(&group.domain, &group.reduced, &uses, &l.axes);
     if group.reduced.is_empty() {
@@ -56,6 +63,43 @@ impl<'a> GroupKernel<'a> {
     fn new(l: &Lowerer<'a>, g: u32, group: &'a Group) -> Self {
         let phases = phases::order(l.graph, group, &l.fusion.embeddings);
         Self { g, group, phases, fusion: l.fusion, graph: l.graph, atoms: std::cell::Cell::new(false) }
+    }
+
+    /// Whether nothing it gives has an element.
+    fn is_void(&self) -> bool {
+        (0..self.group.domain.len()).any(|a| self.group.domain[a].is_zero() && !self.group.reduced.contains(&a))
+    }
+
+    /// Folds over nothing give their neutral elements; what follows them is computed as ever.
+    fn neutral(&self, l: &mut Lowerer<'a>) {
+        let inside = self.inside();
+        let p = l.loops.parallel.clone();
+        let walked: Vec<Axis> = (0..self.group.domain.len())
+            .filter(|a| !self.group.reduced.contains(a))
+            .map(|a| Axis { extent: self.group.domain[a].clone(), last: a, reduced: false })
+            .collect();
+        let outer: SmallVec<[&Axis; 4]> = walked.iter().collect();
+        let at = unflatten(&p.at, &outer);
+        let index = domain::index(self.group.domain.len(), &walked, &at);
+        let iterations = product(&walked);
+        let facts = self.facts(&[(&p, &iterations)]);
+        let needed: Vec<NodeId> = self.group.members.iter().copied().filter(|&m| self.is_needed(l, m)).collect();
+        let mut body = Body::new(self.graph, l, &inside, facts);
+        for &m in &self.group.members {
+            let node = self.graph.node(m);
+            if let Some(combiner) = fold_of(node) {
+                let identity = combiner.identity(self.graph.ty(node.result()).dtype);
+                for (v, value) in node.results().zip(identity) {
+                    let var = body.literal(value);
+                    body.keep(v, Kept::Var(var));
+                }
+            }
+            if self.phases.slots[&m].level != Level::Full && needed.contains(&m) {
+                self.store_results(&mut body, m, &index);
+            }
+        }
+        let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
+        l.launch(kernel, buffers, self.reason("folded over nothing"));
     }
 
     fn inside(&self) -> impl Fn(NodeId) -> bool + use<'a> {
@@ -341,7 +385,7 @@ impl<'a> GroupKernel<'a> {
 
     /// Reductions, one loop further out, of what inner ones give.
     fn chain(&self, body: &mut Body<'_, Lowerer<'a>>, inner: &[Reduction]) -> Vec<Reduction> {
-        inner.iter().map(|r| body.reduction(r.combiner, &r.results)).collect()
+        inner.iter().map(|r| body.chained(r)).collect()
     }
 
     /// Whether a fold is so much larger than its result that it is split.

@@ -126,24 +126,14 @@ impl Vector for F32x8 {
     unsafe fn sum(self) -> f32 {
         // SAFETY: the caller vouches for the processor.
         unsafe {
-            let four = _mm_add_ps(
-                _mm256_castps256_ps128(self.0),
-                _mm256_extractf128_ps::<1>(self.0),
-            );
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        src: *const f32,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut f32,
-        padded: usize,
-    ) {
+    unsafe fn transpose(src: *const f32, stride: isize, rows: usize, cols: usize, dst: *mut f32, padded: usize) {
         // SAFETY: the caller vouches for the processor, `rows` rows of `cols` elements, and `cols` vectors of the result.
         unsafe {
             let mask = Self::mask(cols);
@@ -156,14 +146,9 @@ impl Vector for F32x8 {
             // 4 x 4 blocks within 128-bit lanes: lane q of u[4 g + j] is column 4 q + j of rows 4 g to 4 g + 3.
             let mut u = [_mm256_setzero_ps(); 8];
             for g in 0..2 {
-                let (a, b) = (
-                    _mm256_unpacklo_ps(r[4 * g], r[4 * g + 1]),
-                    _mm256_unpackhi_ps(r[4 * g], r[4 * g + 1]),
-                );
-                let (c, d) = (
-                    _mm256_unpacklo_ps(r[4 * g + 2], r[4 * g + 3]),
-                    _mm256_unpackhi_ps(r[4 * g + 2], r[4 * g + 3]),
-                );
+                let (a, b) = (_mm256_unpacklo_ps(r[4 * g], r[4 * g + 1]), _mm256_unpackhi_ps(r[4 * g], r[4 * g + 1]));
+                let (c, d) =
+                    (_mm256_unpacklo_ps(r[4 * g + 2], r[4 * g + 3]), _mm256_unpackhi_ps(r[4 * g + 2], r[4 * g + 3]));
                 u[4 * g] = _mm256_shuffle_ps::<0x44>(a, c);
                 u[4 * g + 1] = _mm256_shuffle_ps::<0xee>(a, c);
                 u[4 * g + 2] = _mm256_shuffle_ps::<0x44>(b, d);
@@ -171,16 +156,10 @@ impl Vector for F32x8 {
             }
             for j in 0..4 {
                 if j < cols {
-                    _mm256_storeu_ps(
-                        dst.add(j * padded),
-                        _mm256_permute2f128_ps::<0x20>(u[j], u[4 + j]),
-                    );
+                    _mm256_storeu_ps(dst.add(j * padded), _mm256_permute2f128_ps::<0x20>(u[j], u[4 + j]));
                 }
                 if 4 + j < cols {
-                    _mm256_storeu_ps(
-                        dst.add((4 + j) * padded),
-                        _mm256_permute2f128_ps::<0x31>(u[j], u[4 + j]),
-                    );
+                    _mm256_storeu_ps(dst.add((4 + j) * padded), _mm256_permute2f128_ps::<0x31>(u[j], u[4 + j]));
                 }
             }
         }
@@ -211,23 +190,13 @@ impl Vector for F64x4 {
     unsafe fn sum(self) -> f64 {
         // SAFETY: the caller vouches for the processor.
         unsafe {
-            let two = _mm_add_pd(
-                _mm256_castpd256_pd128(self.0),
-                _mm256_extractf128_pd::<1>(self.0),
-            );
+            let two = _mm_add_pd(_mm256_castpd256_pd128(self.0), _mm256_extractf128_pd::<1>(self.0));
             _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
         }
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        src: *const f64,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut f64,
-        padded: usize,
-    ) {
+    unsafe fn transpose(src: *const f64, stride: isize, rows: usize, cols: usize, dst: *mut f64, padded: usize) {
         // SAFETY: the caller vouches for the processor, `rows` rows of `cols` elements, and `cols` vectors of the result.
         unsafe {
             let mask = Self::mask(cols);
@@ -237,14 +206,8 @@ impl Vector for F64x4 {
                     *row = _mm256_maskload_pd(src.offset(i as isize * stride), mask);
                 }
             }
-            let (a, b) = (
-                _mm256_unpacklo_pd(r[0], r[1]),
-                _mm256_unpackhi_pd(r[0], r[1]),
-            );
-            let (c, d) = (
-                _mm256_unpacklo_pd(r[2], r[3]),
-                _mm256_unpackhi_pd(r[2], r[3]),
-            );
+            let (a, b) = (_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpackhi_pd(r[0], r[1]));
+            let (c, d) = (_mm256_unpacklo_pd(r[2], r[3]), _mm256_unpackhi_pd(r[2], r[3]));
             let out = [
                 _mm256_permute2f128_pd::<0x20>(a, c),
                 _mm256_permute2f128_pd::<0x20>(b, d),

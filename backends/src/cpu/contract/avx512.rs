@@ -126,14 +126,7 @@ impl Vector for F32x16 {
     );
 
     #[inline(always)]
-    unsafe fn transpose(
-        src: *const f32,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut f32,
-        padded: usize,
-    ) {
+    unsafe fn transpose(src: *const f32, stride: isize, rows: usize, cols: usize, dst: *mut f32, padded: usize) {
         // SAFETY: the caller vouches for the processor, `rows` rows of `cols` elements, and `cols` vectors of the result.
         unsafe {
             let mask = Self::mask(cols);
@@ -146,14 +139,9 @@ impl Vector for F32x16 {
             // 4 x 4 blocks within 128-bit lanes: afterwards lane q of u[4 g + j] is column 4 q + j of rows 4 g to 4 g + 3.
             let mut u = [_mm512_setzero_ps(); 16];
             for g in 0..4 {
-                let (a, b) = (
-                    _mm512_unpacklo_ps(r[4 * g], r[4 * g + 1]),
-                    _mm512_unpackhi_ps(r[4 * g], r[4 * g + 1]),
-                );
-                let (c, d) = (
-                    _mm512_unpacklo_ps(r[4 * g + 2], r[4 * g + 3]),
-                    _mm512_unpackhi_ps(r[4 * g + 2], r[4 * g + 3]),
-                );
+                let (a, b) = (_mm512_unpacklo_ps(r[4 * g], r[4 * g + 1]), _mm512_unpackhi_ps(r[4 * g], r[4 * g + 1]));
+                let (c, d) =
+                    (_mm512_unpacklo_ps(r[4 * g + 2], r[4 * g + 3]), _mm512_unpackhi_ps(r[4 * g + 2], r[4 * g + 3]));
                 u[4 * g] = _mm512_shuffle_ps::<0x44>(a, c);
                 u[4 * g + 1] = _mm512_shuffle_ps::<0xee>(a, c);
                 u[4 * g + 2] = _mm512_shuffle_ps::<0x44>(b, d);
@@ -162,14 +150,10 @@ impl Vector for F32x16 {
             // Then the 4 x 4 matrix of lanes: 0x88 takes lanes 0 and 2 of either operand, 0xdd lanes 1 and 3.
             let mut out = [_mm512_setzero_ps(); 16];
             for j in 0..4 {
-                let even = (
-                    _mm512_shuffle_f32x4::<0x88>(u[j], u[4 + j]),
-                    _mm512_shuffle_f32x4::<0x88>(u[8 + j], u[12 + j]),
-                );
-                let odd = (
-                    _mm512_shuffle_f32x4::<0xdd>(u[j], u[4 + j]),
-                    _mm512_shuffle_f32x4::<0xdd>(u[8 + j], u[12 + j]),
-                );
+                let even =
+                    (_mm512_shuffle_f32x4::<0x88>(u[j], u[4 + j]), _mm512_shuffle_f32x4::<0x88>(u[8 + j], u[12 + j]));
+                let odd =
+                    (_mm512_shuffle_f32x4::<0xdd>(u[j], u[4 + j]), _mm512_shuffle_f32x4::<0xdd>(u[8 + j], u[12 + j]));
                 out[j] = _mm512_shuffle_f32x4::<0x88>(even.0, even.1);
                 out[8 + j] = _mm512_shuffle_f32x4::<0xdd>(even.0, even.1);
                 out[4 + j] = _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1);
@@ -204,14 +188,7 @@ impl Vector for F64x8 {
     );
 
     #[inline(always)]
-    unsafe fn transpose(
-        src: *const f64,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut f64,
-        padded: usize,
-    ) {
+    unsafe fn transpose(src: *const f64, stride: isize, rows: usize, cols: usize, dst: *mut f64, padded: usize) {
         // SAFETY: the caller vouches for the processor, `rows` rows of `cols` elements, and `cols` vectors of the result.
         unsafe {
             let mask = Self::mask(cols);
@@ -230,14 +207,10 @@ impl Vector for F64x8 {
             // Then the 4 x 4 matrix of lanes: 0x88 takes lanes 0 and 2 of either operand, 0xdd lanes 1 and 3.
             let mut out = [_mm512_setzero_pd(); 8];
             for j in 0..2 {
-                let even = (
-                    _mm512_shuffle_f64x2::<0x88>(u[j], u[2 + j]),
-                    _mm512_shuffle_f64x2::<0x88>(u[4 + j], u[6 + j]),
-                );
-                let odd = (
-                    _mm512_shuffle_f64x2::<0xdd>(u[j], u[2 + j]),
-                    _mm512_shuffle_f64x2::<0xdd>(u[4 + j], u[6 + j]),
-                );
+                let even =
+                    (_mm512_shuffle_f64x2::<0x88>(u[j], u[2 + j]), _mm512_shuffle_f64x2::<0x88>(u[4 + j], u[6 + j]));
+                let odd =
+                    (_mm512_shuffle_f64x2::<0xdd>(u[j], u[2 + j]), _mm512_shuffle_f64x2::<0xdd>(u[4 + j], u[6 + j]));
                 out[j] = _mm512_shuffle_f64x2::<0x88>(even.0, even.1);
                 out[4 + j] = _mm512_shuffle_f64x2::<0xdd>(even.0, even.1);
                 out[2 + j] = _mm512_shuffle_f64x2::<0x88>(odd.0, odd.1);

@@ -32,14 +32,7 @@ const STREAM_BYTES: usize = 256 << 10;
 /// The epilogue may be called from any thread of the pool with its context.
 pub unsafe fn contract<T: Element>(c: &Contraction<T>, pool: &Pool, workspace: &mut Workspace) {
     // SAFETY: passed on to the caller; the workspace's instruction set is available.
-    unsafe {
-        run(
-            T::kernels(workspace.isa()),
-            Batch::new(c, false),
-            pool,
-            workspace,
-        )
-    }
+    unsafe { run(T::kernels(workspace.isa()), Batch::new(c, false), pool, workspace) }
 }
 
 /// Computes `c` with the packed operand `b` in place of `c.b`, which is not looked at.
@@ -51,17 +44,8 @@ pub unsafe fn contract<T: Element>(c: &Contraction<T>, pool: &Pool, workspace: &
 ///
 /// # Safety
 /// As for [`contract`], but for `c.b`.
-pub unsafe fn contract_packed<T: Element>(
-    c: &Contraction<T>,
-    b: &PackedB<T>,
-    pool: &Pool,
-    workspace: &mut Workspace,
-) {
-    assert_eq!(
-        (c.batch, c.k, c.n),
-        b.shape(),
-        "shape of the packed operand (batch, k, n)"
-    );
+pub unsafe fn contract_packed<T: Element>(c: &Contraction<T>, b: &PackedB<T>, pool: &Pool, workspace: &mut Workspace) {
+    assert_eq!((c.batch, c.k, c.n), b.shape(), "shape of the packed operand (batch, k, n)");
     let c = Contraction { b: b.view(), ..*c };
     // SAFETY: passed on to the caller; the instruction set of `b` was available when it was packed.
     unsafe { run(T::kernels(b.isa()), Batch::new(&c, true), pool, workspace) }
@@ -100,11 +84,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn a_at(&self, row: usize, k: usize) -> *const T {
         // SAFETY: passed on to the caller.
-        unsafe {
-            self.a
-                .ptr
-                .offset(row as isize * self.a.row_stride + k as isize * self.a.col_stride)
-        }
+        unsafe { self.a.ptr.offset(row as isize * self.a.row_stride + k as isize * self.a.col_stride) }
     }
 
     /// # Safety
@@ -112,11 +92,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn b_at(&self, k: usize, col: usize) -> *const T {
         // SAFETY: passed on to the caller.
-        unsafe {
-            self.b
-                .ptr
-                .offset(k as isize * self.b.row_stride + col as isize * self.b.col_stride)
-        }
+        unsafe { self.b.ptr.offset(k as isize * self.b.row_stride + col as isize * self.b.col_stride) }
     }
 
     /// # Safety
@@ -124,11 +100,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn c_at(&self, row: usize, col: usize) -> *mut T {
         // SAFETY: passed on to the caller.
-        unsafe {
-            self.c
-                .ptr
-                .offset(row as isize * self.c.row_stride + col as isize * self.c.col_stride)
-        }
+        unsafe { self.c.ptr.offset(row as isize * self.c.row_stride + col as isize * self.c.col_stride) }
     }
 
     /// Writes or adds a row-major block to C.
@@ -169,11 +141,7 @@ impl<T: Element> Job<T> {
     /// # Safety
     /// See [`Job::finish`].
     unsafe fn call(&self, epilogue: Epilogue, rows: Range<usize>, cols: Range<usize>) {
-        let (rows, cols) = if self.swapped {
-            (cols, rows)
-        } else {
-            (rows, cols)
-        };
+        let (rows, cols) = if self.swapped { (cols, rows) } else { (rows, cols) };
         let height = self.fold.unwrap_or(usize::MAX);
         let mut row = rows.start;
         while row < rows.end {
@@ -181,14 +149,7 @@ impl<T: Element> Job<T> {
             let count = (rows.end - row).min(height - start);
             // SAFETY: the caller of `contract` vouches for the epilogue.
             unsafe {
-                (epilogue.run)(
-                    epilogue.ctx,
-                    self.index + matrix,
-                    start,
-                    start + count,
-                    cols.start,
-                    cols.end,
-                );
+                (epilogue.run)(epilogue.ctx, self.index + matrix, start, start + count, cols.start, cols.end);
             }
             row += count;
         }
@@ -196,21 +157,13 @@ impl<T: Element> Job<T> {
 
     /// The same product as C^T = B^T A^T.
     fn transposed(&self) -> Job<T> {
-        let flip = |v: View<T>| View {
-            row_stride: v.col_stride,
-            col_stride: v.row_stride,
-            ..v
-        };
+        let flip = |v: View<T>| View { row_stride: v.col_stride, col_stride: v.row_stride, ..v };
         Job {
             m: self.n,
             n: self.m,
             a: flip(self.b),
             b: flip(self.a),
-            c: ViewMut {
-                row_stride: self.c.col_stride,
-                col_stride: self.c.row_stride,
-                ..self.c
-            },
+            c: ViewMut { row_stride: self.c.col_stride, col_stride: self.c.row_stride, ..self.c },
             swapped: !self.swapped,
             ..*self
         }
@@ -221,18 +174,9 @@ impl<T: Element> Job<T> {
         let mut job = *self;
         job.index = index;
         // The offsets stay inside the operands, or, where an operand is empty, are not used.
-        job.a.ptr = self
-            .a
-            .ptr
-            .wrapping_offset(index as isize * self.a.batch_stride);
-        job.b.ptr = self
-            .b
-            .ptr
-            .wrapping_offset(index as isize * self.b.batch_stride);
-        job.c.ptr = self
-            .c
-            .ptr
-            .wrapping_offset(index as isize * self.c.batch_stride);
+        job.a.ptr = self.a.ptr.wrapping_offset(index as isize * self.a.batch_stride);
+        job.b.ptr = self.b.ptr.wrapping_offset(index as isize * self.b.batch_stride);
+        job.c.ptr = self.c.ptr.wrapping_offset(index as isize * self.c.batch_stride);
         job
     }
 
@@ -339,11 +283,7 @@ impl Way {
     /// The way for `job`, and `job` in the orientation that it wants. `threads` decides the size of tasks only.
     fn choose<T: Element>(kernels: &Kernels<T>, job: &Job<T>, threads: usize) -> (Way, Job<T>) {
         if !job.packed && job.m.min(job.n) <= small::DOT_ROWS {
-            let flat = if job.n < job.m {
-                job.transposed()
-            } else {
-                *job
-            };
+            let flat = if job.n < job.m { job.transposed() } else { *job };
             if flat.b.row_stride == 1 && flat.k >= DOT_DEPTH * flat.m {
                 return (Way::Dot, flat);
             }
@@ -375,13 +315,7 @@ impl Way {
 
     /// # Safety
     /// The processor has the instruction set, the operands are valid, `scratch` has [`Way::elements`].
-    unsafe fn run<T: Element>(
-        &self,
-        kernels: &Kernels<T>,
-        job: &Job<T>,
-        crew: &Crew<'_>,
-        scratch: *mut T,
-    ) {
+    unsafe fn run<T: Element>(&self, kernels: &Kernels<T>, job: &Job<T>, crew: &Crew<'_>, scratch: *mut T) {
         // SAFETY: passed on to the caller.
         unsafe {
             match self {
@@ -395,12 +329,7 @@ impl Way {
 
 /// # Safety
 /// The processor has the instruction set, and the operands are valid.
-unsafe fn run<T: Element>(
-    kernels: &Kernels<T>,
-    batch: Option<Batch<T>>,
-    pool: &Pool,
-    workspace: &mut Workspace,
-) {
+unsafe fn run<T: Element>(kernels: &Kernels<T>, batch: Option<Batch<T>>, pool: &Pool, workspace: &mut Workspace) {
     let Some(Batch { count, job }) = batch else {
         return;
     };
@@ -415,11 +344,7 @@ unsafe fn run<T: Element>(
     let alone = pool.threads() == 1 || macs.saturating_mul(count) < ONE_THREAD_MACS;
     // A batch is divided where it can be, for then no thread waits for another within a product.
     let few = count < 2 * pool.threads() && macs >= ONE_THREAD_MACS;
-    let crew = if !alone && (count == 1 || few || macs >= DIVIDE_MACS) {
-        Crew(Some(pool))
-    } else {
-        Crew(None)
-    };
+    let crew = if !alone && (count == 1 || few || macs >= DIVIDE_MACS) { Crew(Some(pool)) } else { Crew(None) };
     let (way, job) = Way::choose(kernels, &job, crew.threads());
     // Whole cache lines, so that the parts of two threads share none.
     let scratch = way.elements(kernels, &job).next_multiple_of(64);

@@ -140,14 +140,7 @@ pub(super) trait Vector: Copy {
     unsafe fn sum(self) -> Self::T;
     /// Transposes a block: row `i < rows` at `src + i * stride` has `cols` elements, rows from `rows` on are unspecified,
     /// and column `j < cols` goes to `dst + j * padded` as one whole vector. Both counts are at most `LANES`.
-    unsafe fn transpose(
-        src: *const Self::T,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut Self::T,
-        padded: usize,
-    );
+    unsafe fn transpose(src: *const Self::T, stride: isize, rows: usize, cols: usize, dst: *mut Self::T, padded: usize);
 }
 
 /// Fills a `Kernels` table from the functions `tile`, `rows`, `dot` and `pack` of the calling module.
@@ -173,9 +166,7 @@ pub(super) use kernels;
 /// # Safety
 /// See [`Kernels`]; `t.cols` is above `(N - 1) * LANES` and at most `N * LANES`.
 #[inline(always)]
-pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(
-    t: &Tile<V::T>,
-) {
+pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(t: &Tile<V::T>) {
     let last = (N - 1) * V::LANES;
     let full = t.cols == N * V::LANES;
     // SAFETY: the caller vouches for the processor and for A (R x depth), B (depth x cols) and C (R x cols).
@@ -202,11 +193,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
                 V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
             }
             for r in 0..R {
-                let row = if UNIT {
-                    r as isize
-                } else {
-                    r as isize * t.a_row
-                };
+                let row = if UNIT { r as isize } else { r as isize * t.a_row };
                 let x = V::splat(*a.offset(row));
                 for v in 0..N {
                     acc[r][v] = acc[r][v].fma(x, line[v]);
@@ -220,18 +207,10 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
             for v in 0..N {
                 let at = c.add(v * V::LANES);
                 if v < N - 1 || full {
-                    let sum = if t.add {
-                        V::load(at).add(acc[r][v])
-                    } else {
-                        acc[r][v]
-                    };
+                    let sum = if t.add { V::load(at).add(acc[r][v]) } else { acc[r][v] };
                     sum.store(at);
                 } else {
-                    let sum = if t.add {
-                        V::load_masked(at, mask).add(acc[r][v])
-                    } else {
-                        acc[r][v]
-                    };
+                    let sum = if t.add { V::load_masked(at, mask).add(acc[r][v]) } else { acc[r][v] };
                     sum.store_masked(at, mask);
                 }
             }
@@ -266,11 +245,7 @@ pub(super) unsafe fn rows<V: Vector, const R: usize, const D: usize>(t: &Tile<V:
 /// # Safety
 /// See [`rows`]; `done + D <= t.depth`.
 #[inline(always)]
-unsafe fn rows_step<V: Vector, const R: usize, const D: usize>(
-    t: &Tile<V::T>,
-    done: usize,
-    add: bool,
-) {
+unsafe fn rows_step<V: Vector, const R: usize, const D: usize>(t: &Tile<V::T>, done: usize, add: bool) {
     // SAFETY: every access is to a step below `depth`, a row below `R` and a column below `cols`.
     unsafe {
         let a = t.a.offset(done as isize * t.a_depth);
@@ -301,11 +276,7 @@ unsafe fn rows_step<V: Vector, const R: usize, const D: usize>(
             let mask = V::mask(t.cols - col);
             for r in 0..R {
                 let c = t.c.offset(r as isize * t.c_row).add(col);
-                let mut sum = if add {
-                    V::load_masked(c, mask)
-                } else {
-                    V::zero()
-                };
+                let mut sum = if add { V::load_masked(c, mask) } else { V::zero() };
                 for d in 0..D {
                     let line = V::load_masked(b.offset(d as isize * t.b_depth).add(col), mask);
                     sum = sum.fma(x[r][d], line);
@@ -383,8 +354,7 @@ pub(super) unsafe fn pack<V: Vector>(p: &Panel<V::T>) {
         } else {
             for k in 0..p.depth {
                 for i in 0..p.width {
-                    *p.dst.add(k * p.padded + i) =
-                        *p.src.offset(k as isize * p.major + i as isize * p.minor);
+                    *p.dst.add(k * p.padded + i) = *p.src.offset(k as isize * p.major + i as isize * p.minor);
                 }
             }
         }
@@ -424,14 +394,7 @@ unsafe fn pack_columns<V: Vector>(p: &Panel<V::T>) {
             // SAFETY: the block lies in `src`, and its columns in `dst`.
             unsafe {
                 let src = p.src.offset(at as isize * p.minor).add(k);
-                V::transpose(
-                    src,
-                    p.minor,
-                    rows,
-                    cols,
-                    p.dst.add(k * p.padded + at),
-                    p.padded,
-                );
+                V::transpose(src, p.minor, rows, cols, p.dst.add(k * p.padded + at), p.padded);
             }
         }
     }

@@ -116,10 +116,7 @@ impl Isa {
 
     /// The best one that this processor has.
     pub fn best() -> Isa {
-        Isa::ALL
-            .into_iter()
-            .find(|isa| isa.available())
-            .unwrap_or(Isa::Portable)
+        Isa::ALL.into_iter().find(|isa| isa.available()).unwrap_or(Isa::Portable)
     }
 
     /// Whether this processor has it.
@@ -129,10 +126,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => std::arch::is_x86_feature_detected!("avx512f"),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
-                std::arch::is_x86_feature_detected!("avx2")
-                    && std::arch::is_x86_feature_detected!("fma")
-            }
+            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx512 | Isa::Avx2 => false,
             Isa::Portable => true,
@@ -142,15 +136,7 @@ impl Isa {
 
 /// An element type of a contraction: `f32` or `f64`.
 pub trait Element:
-    sealed::Sealed
-    + Copy
-    + Debug
-    + Send
-    + Sync
-    + PartialEq
-    + Add<Output = Self>
-    + Mul<Output = Self>
-    + 'static
+    sealed::Sealed + Copy + Debug + Send + Sync + PartialEq + Add<Output = Self> + Mul<Output = Self> + 'static
 {
     /// Positive zero.
     const ZERO: Self;

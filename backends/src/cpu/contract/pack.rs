@@ -38,20 +38,9 @@ impl<T: Element> PackedB<T> {
     ///
     /// # Safety
     /// Every element that `b` names is valid to read, and nobody writes to it during the call.
-    pub unsafe fn new(
-        b: &View<T>,
-        batch: usize,
-        k: usize,
-        n: usize,
-        pool: &Pool,
-        workspace: &Workspace,
-    ) -> PackedB<T> {
+    pub unsafe fn new(b: &View<T>, batch: usize, k: usize, n: usize, pool: &Pool, workspace: &Workspace) -> PackedB<T> {
         let kernels = T::kernels(workspace.isa());
-        let copies = if b.batch_stride == 0 {
-            batch.min(1)
-        } else {
-            batch
-        };
+        let copies = if b.batch_stride == 0 { batch.min(1) } else { batch };
         let panels = n.div_ceil(kernels.max_cols());
         let matrix = panels * kernels.max_cols() * k;
         let packed = PackedB {
@@ -72,12 +61,7 @@ impl<T: Element> PackedB<T> {
                 let (copy, group) = (task / groups, task % groups);
                 let first = group * PANELS_AT_ONCE;
                 let ptr = from.get().wrapping_offset(copy as isize * batch_stride);
-                let view = View {
-                    ptr: ptr.cast_const(),
-                    batch_stride,
-                    row_stride,
-                    col_stride,
-                };
+                let view = View { ptr: ptr.cast_const(), batch_stride, row_stride, col_stride };
                 let range = first..panels.min(first + PANELS_AT_ONCE);
                 // SAFETY: the caller vouches for B; the panels of a task belong to it alone and lie in the buffer.
                 unsafe {
@@ -125,11 +109,7 @@ pub(super) unsafe fn pack_b<T: Element>(
     dst: *mut T,
 ) {
     let padded = kernels.max_cols();
-    let step = if b.col_stride == 1 {
-        ROWS_AT_ONCE
-    } else {
-        depth.len().max(1)
-    };
+    let step = if b.col_stride == 1 { ROWS_AT_ONCE } else { depth.len().max(1) };
     for k0 in depth.clone().step_by(step) {
         let rows = step.min(depth.end - k0);
         for (index, panel) in panels.clone().enumerate() {
@@ -137,9 +117,7 @@ pub(super) unsafe fn pack_b<T: Element>(
             // SAFETY: row `k0` and column `col` exist, and panel `index` of `dst` has room for `depth.len()` rows.
             unsafe {
                 (kernels.pack)(&Panel {
-                    src: b
-                        .ptr
-                        .offset(k0 as isize * b.row_stride + col as isize * b.col_stride),
+                    src: b.ptr.offset(k0 as isize * b.row_stride + col as isize * b.col_stride),
                     minor: b.col_stride,
                     major: b.row_stride,
                     width: padded.min(n - col),
@@ -166,9 +144,7 @@ pub(super) unsafe fn pack_a<T: Element>(
     // SAFETY: passed on to the caller.
     unsafe {
         (kernels.pack)(&Panel {
-            src: a
-                .ptr
-                .offset(rows.start as isize * a.row_stride + depth.start as isize * a.col_stride),
+            src: a.ptr.offset(rows.start as isize * a.row_stride + depth.start as isize * a.col_stride),
             minor: a.row_stride,
             major: a.col_stride,
             width: rows.len(),

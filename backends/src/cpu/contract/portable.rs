@@ -106,13 +106,11 @@ impl<T: Element, const L: usize> Vector for Lanes<T, L> {
 
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
-        Self(std::array::from_fn(|i| {
-            if FUSED {
-                a.0[i].mul_add(b.0[i], self.0[i])
-            } else {
-                self.0[i] + a.0[i] * b.0[i]
-            }
-        }))
+        Self(std::array::from_fn(
+            |i| {
+                if FUSED { a.0[i].mul_add(b.0[i], self.0[i]) } else { self.0[i] + a.0[i] * b.0[i] }
+            },
+        ))
     }
 
     #[inline(always)]
@@ -121,14 +119,7 @@ impl<T: Element, const L: usize> Vector for Lanes<T, L> {
     }
 
     #[inline(always)]
-    unsafe fn transpose(
-        src: *const T,
-        stride: isize,
-        rows: usize,
-        cols: usize,
-        dst: *mut T,
-        padded: usize,
-    ) {
+    unsafe fn transpose(src: *const T, stride: isize, rows: usize, cols: usize, dst: *mut T, padded: usize) {
         for j in 0..cols {
             let column = std::array::from_fn(|i| {
                 if i < rows {

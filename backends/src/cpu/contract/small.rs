@@ -53,14 +53,7 @@ pub(super) unsafe fn rows<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: 
                     rows_gathered(kernels, job, cols.clone());
                 } else {
                     let c = job.c.ptr.add(cols.start);
-                    rows_block(
-                        kernels,
-                        job,
-                        cols.clone(),
-                        c,
-                        job.c.row_stride,
-                        job.accumulate,
-                    );
+                    rows_block(kernels, job, cols.clone(), c, job.c.row_stride, job.accumulate);
                 }
                 job.finish(0..job.m, cols);
             }
@@ -104,14 +97,7 @@ unsafe fn rows_gathered<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Ra
     // SAFETY: the buffer has room for m <= STREAM_ROWS rows of at most GATHER_COLS columns.
     // `rows_block` writes them all before they are read.
     unsafe {
-        rows_block(
-            kernels,
-            job,
-            cols.clone(),
-            buffer,
-            GATHER_COLS as isize,
-            false,
-        );
+        rows_block(kernels, job, cols.clone(), buffer, GATHER_COLS as isize, false);
         job.scatter(buffer, GATHER_COLS, 0..job.m, cols, job.accumulate);
     }
 }
@@ -122,12 +108,7 @@ unsafe fn rows_gathered<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Ra
 ///
 /// # Safety
 /// The processor has the instruction set, the operands are valid, `job.b.row_stride == 1`, and m and k are not 0.
-pub(super) unsafe fn dot<T: Element>(
-    kernels: &Kernels<T>,
-    job: &Job<T>,
-    crew: &Crew<'_>,
-    scratch: *mut T,
-) {
+pub(super) unsafe fn dot<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: &Crew<'_>, scratch: *mut T) {
     let mut job = *job;
     if job.a.col_stride != 1 {
         for row in 0..job.m {
@@ -158,13 +139,7 @@ pub(super) unsafe fn dot<T: Element>(
 
 /// # Safety
 /// See [`dot`]; the rows of A are contiguous.
-unsafe fn dot_block<T: Element>(
-    kernels: &Kernels<T>,
-    job: &Job<T>,
-    cols: Range<usize>,
-    step: usize,
-    c: *mut T,
-) {
+unsafe fn dot_block<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Range<usize>, step: usize, c: *mut T) {
     for col in cols.clone().step_by(step) {
         for row in (0..job.m).step_by(SKINNY_ROWS) {
             let count = SKINNY_ROWS.min(job.m - row);
@@ -180,9 +155,7 @@ unsafe fn dot_block<T: Element>(
                         a_row: job.a.row_stride,
                         b: job.b_at(0, at),
                         b_col: job.b.col_stride,
-                        c: c.offset(
-                            row as isize * job.c.row_stride + at as isize * job.c.col_stride,
-                        ),
+                        c: c.offset(row as isize * job.c.row_stride + at as isize * job.c.col_stride),
                         c_row: job.c.row_stride,
                         c_col: job.c.col_stride,
                         cols: wide.min(end - at),

@@ -16,10 +16,7 @@ impl Bench {
     fn new() -> Bench {
         Bench {
             pools: (1..=4).map(Pool::new).collect(),
-            workspaces: Isa::ALL
-                .into_iter()
-                .filter_map(Workspace::with_isa)
-                .collect(),
+            workspaces: Isa::ALL.into_iter().filter_map(Workspace::with_isa).collect(),
         }
     }
 
@@ -32,12 +29,7 @@ impl Bench {
                 for pool in &self.pools[1..] {
                     let many = problem.run(pool, workspace, packed);
                     let same = one.iter().zip(&many).all(|(x, y)| x.bits() == y.bits());
-                    assert!(
-                        same,
-                        "{case:?} {:?}: other bits with {} threads",
-                        workspace.isa(),
-                        pool.threads()
-                    );
+                    assert!(same, "{case:?} {:?}: other bits with {} threads", workspace.isa(), pool.threads());
                 }
             }
         }
@@ -81,14 +73,7 @@ fn every_pair_of_layouts() {
     for a in READABLE {
         for b in READABLE {
             let c = random.pick(&WRITABLE);
-            bench.check::<f32>(
-                &mut random,
-                Case {
-                    batch: 2,
-                    ..Case::plain(17, 19, 33)
-                }
-                .with(a, b, c),
-            );
+            bench.check::<f32>(&mut random, Case { batch: 2, ..Case::plain(17, 19, 33) }.with(a, b, c));
             bench.check::<f32>(&mut random, Case::plain(3, 100, 40).with(a, b, c));
         }
     }
@@ -98,31 +83,15 @@ fn every_pair_of_layouts() {
 fn few_rows_or_columns() {
     let mut random = Random(4);
     let mut bench = Bench::new();
-    for (m, k, n) in [
-        (1, 300, 150),
-        (5, 260, 300),
-        (8, 200, 17),
-        (2, 700, 500),
-        (7, 1, 90),
-        (1, 1, 1),
-        (1, 90, 1),
-    ] {
+    for (m, k, n) in [(1, 300, 150), (5, 260, 300), (8, 200, 17), (2, 700, 500), (7, 1, 90), (1, 1, 1), (1, 90, 1)] {
         for b in [RowMajor, ColMajor, Strided, Negative, NegativeColMajor] {
             for c in [RowMajor, ColMajor, Strided] {
                 for a in [RowMajor, ColMajor] {
                     let epilogue = random.below(2) == 0;
                     let accumulate = random.below(2) == 0;
-                    let case = Case {
-                        epilogue,
-                        accumulate,
-                        ..Case::plain(m, k, n).with(a, b, c)
-                    };
+                    let case = Case { epilogue, accumulate, ..Case::plain(m, k, n).with(a, b, c) };
                     bench.check::<f32>(&mut random, case);
-                    let turned = Case {
-                        epilogue,
-                        accumulate,
-                        ..Case::plain(n, k, m).with(b, a, c)
-                    };
+                    let turned = Case { epilogue, accumulate, ..Case::plain(n, k, m).with(b, a, c) };
                     bench.check::<f64>(&mut random, turned);
                 }
             }
@@ -144,18 +113,11 @@ fn large_shapes() {
         (2, 500, 1100),
     ];
     for (m, k, n) in shapes {
-        let layouts = [
-            (RowMajor, RowMajor, RowMajor),
-            (RowMajor, ColMajor, PaddedRows),
-            (ColMajor, PaddedRows, ColMajor),
-        ];
+        let layouts =
+            [(RowMajor, RowMajor, RowMajor), (RowMajor, ColMajor, PaddedRows), (ColMajor, PaddedRows, ColMajor)];
         for (a, b, c) in layouts {
             let (accumulate, epilogue) = (random.below(2) == 0, random.below(2) == 0);
-            let case = Case {
-                accumulate,
-                epilogue,
-                ..Case::plain(m, k, n).with(a, b, c)
-            };
+            let case = Case { accumulate, epilogue, ..Case::plain(m, k, n).with(a, b, c) };
             bench.check::<f32>(&mut random, case);
             bench.check::<f64>(&mut random, case);
         }
@@ -170,10 +132,7 @@ fn super_blocks() {
     bench.workspaces.truncate(1);
     bench.pools.drain(2..);
     for (m, k, n) in [(70, 1000, 4200), (5200, 410, 70)] {
-        let case = Case {
-            epilogue: true,
-            ..Case::plain(m, k, n).with(Strided, ColMajor, RowMajor)
-        };
+        let case = Case { epilogue: true, ..Case::plain(m, k, n).with(Strided, ColMajor, RowMajor) };
         bench.check::<f32>(&mut random, case);
     }
 }
@@ -182,20 +141,10 @@ fn super_blocks() {
 fn batches() {
     let mut random = Random(7);
     let mut bench = Bench::new();
-    for (batch, m, k, n) in [
-        (3, 60, 80, 90),
-        (40, 16, 20, 24),
-        (9, 1, 64, 200),
-        (33, 30, 40, 1),
-    ] {
+    for (batch, m, k, n) in [(3, 60, 80, 90), (40, 16, 20, 24), (9, 1, 64, 200), (33, 30, 40, 1)] {
         for shared in [(false, false), (false, true), (true, false), (true, true)] {
             for b in [RowMajor, ColMajor] {
-                let case = Case {
-                    batch,
-                    shared,
-                    epilogue: true,
-                    ..Case::plain(m, k, n).with(RowMajor, b, RowMajor)
-                };
+                let case = Case { batch, shared, epilogue: true, ..Case::plain(m, k, n).with(RowMajor, b, RowMajor) };
                 bench.check::<f32>(&mut random, case);
             }
         }
@@ -207,20 +156,9 @@ fn batches() {
 fn nan_and_infinity_propagate() {
     let mut random = Random(8);
     let pool = Pool::new(2);
-    for (m, k, n) in [
-        (1, 40, 40),
-        (3, 100, 33),
-        (20, 30, 40),
-        (40, 30, 3),
-        (130, 70, 100),
-    ] {
-        for (a, b) in [
-            (RowMajor, RowMajor),
-            (RowMajor, ColMajor),
-            (ColMajor, Strided),
-        ] {
-            let mut problem =
-                Problem::<f32>::new(&mut random, Case::plain(m, k, n).with(a, b, RowMajor));
+    for (m, k, n) in [(1, 40, 40), (3, 100, 33), (20, 30, 40), (40, 30, 3), (130, 70, 100)] {
+        for (a, b) in [(RowMajor, RowMajor), (RowMajor, ColMajor), (ColMajor, Strided)] {
+            let mut problem = Problem::<f32>::new(&mut random, Case::plain(m, k, n).with(a, b, RowMajor));
             for p in 0..k {
                 let at = problem.a.at(0, m - 1, p);
                 problem.a.data[at] = 0.0;
@@ -269,12 +207,7 @@ fn k_of_zero_clears_or_keeps() {
     let mut bench = Bench::new();
     for accumulate in [false, true] {
         for epilogue in [false, true] {
-            let case = Case {
-                batch: 2,
-                accumulate,
-                epilogue,
-                ..Case::plain(5, 0, 7)
-            };
+            let case = Case { batch: 2, accumulate, epilogue, ..Case::plain(5, 0, 7) };
             bench.check::<f32>(&mut random, case);
         }
     }
@@ -288,23 +221,13 @@ fn bits_do_not_depend_on_the_tile() {
     let whole = Problem::<f32>::new(&mut random, Case::plain(100, 900, 90));
     let all = whole.run(&pool, &mut workspace, false);
     for cut in [20, 33, 47] {
-        let mut part = Problem {
-            case: Case {
-                n: cut,
-                ..whole.case
-            },
-            ..Problem::new(&mut random, whole.case)
-        };
+        let mut part = Problem { case: Case { n: cut, ..whole.case }, ..Problem::new(&mut random, whole.case) };
         part.a = whole.a.clone();
         part.b = whole.b.clone();
         part.exact = part.solve();
         let some = part.run(&pool, &mut workspace, false);
         for (_, i, j) in indices(1, 100, cut) {
-            assert_eq!(
-                some[i * cut + j].bits(),
-                all[i * 90 + j].bits(),
-                "({i}, {j}) of {cut} columns"
-            );
+            assert_eq!(some[i * cut + j].bits(), all[i * 90 + j].bits(), "({i}, {j}) of {cut} columns");
         }
     }
 }

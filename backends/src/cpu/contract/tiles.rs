@@ -90,8 +90,7 @@ impl Plan {
             rect_cols,
         };
         // As many whole blocks of K as fit for the columns of a super-block, and then as many rows.
-        let blocks =
-            |width: usize| (PACKED_ELEMENTS / (width * plan.k_block)).max(1) * plan.k_block;
+        let blocks = |width: usize| (PACKED_ELEMENTS / (width * plan.k_block)).max(1) * plan.k_block;
         if plan.pack_b {
             plan.super_cols = col_panels.min((SUPER_COLS / kernels.max_cols()).max(1));
             plan.super_depth = job.k.min(blocks(plan.super_cols * kernels.max_cols()));
@@ -107,16 +106,8 @@ impl Plan {
 
     /// Elements of packed A and of packed B.
     fn packed<T: Element>(&self, kernels: &Kernels<T>) -> (usize, usize) {
-        let a = if self.pack_a {
-            self.super_rows * kernels.a_width() * self.super_depth
-        } else {
-            0
-        };
-        let b = if self.pack_b {
-            self.super_cols * kernels.max_cols() * self.super_depth
-        } else {
-            0
-        };
+        let a = if self.pack_a { self.super_rows * kernels.a_width() * self.super_depth } else { 0 };
+        let b = if self.pack_b { self.super_cols * kernels.max_cols() * self.super_depth } else { 0 };
         (a, b)
     }
 
@@ -137,39 +128,24 @@ impl Plan {
 fn a_in_place_cols<T>(job: &Job<T>) -> usize {
     match (job.a.row_stride, job.a.col_stride) {
         (1, _) => A_IN_PLACE_COLS,
-        (rows, 1) if !(rows.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES) => {
-            A_IN_PLACE_COLS
-        }
+        (rows, 1) if !(rows.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES) => A_IN_PLACE_COLS,
         _ => A_CROWDED_COLS,
     }
 }
 
 /// The most rows for which B is read where it lies; the kernels need contiguous rows.
 fn b_in_place_rows<T>(job: &Job<T>) -> usize {
-    if job.b.col_stride == 1 {
-        B_IN_PLACE_ROWS
-    } else {
-        0
-    }
+    if job.b.col_stride == 1 { B_IN_PLACE_ROWS } else { 0 }
 }
 
 /// The length of a block of K: a function of k alone, and as even as can be.
 fn k_block<T>(k: usize) -> usize {
     let most = K_BLOCK_BYTES / size_of::<T>();
-    if k <= most {
-        k
-    } else {
-        k.div_ceil(k.div_ceil(most))
-    }
+    if k <= most { k } else { k.div_ceil(k.div_ceil(most)) }
 }
 
 /// Rows and columns of a rectangle, in panels: smaller than the largest where that gives every thread its share.
-fn rectangle<T: Element>(
-    kernels: &Kernels<T>,
-    job: &Job<T>,
-    panels: (usize, usize),
-    threads: usize,
-) -> (usize, usize) {
+fn rectangle<T: Element>(kernels: &Kernels<T>, job: &Job<T>, panels: (usize, usize), threads: usize) -> (usize, usize) {
     let (mut rows, mut cols) = (panels.0.min(RECTANGLE_ROWS), panels.1.min(RECTANGLE_COLS));
     if threads == 1 {
         return (rows, cols);
@@ -193,13 +169,7 @@ fn rectangle<T: Element>(
 ///
 /// # Safety
 /// The processor has the instruction set, the operands are valid, `memory` has [`Plan::elements`], k is not 0.
-pub(super) unsafe fn run<T: Element>(
-    kernels: &Kernels<T>,
-    plan: &Plan,
-    job: &Job<T>,
-    crew: &Crew<'_>,
-    memory: *mut T,
-) {
+pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Job<T>, crew: &Crew<'_>, memory: *mut T) {
     let packed_b = memory.wrapping_add(plan.packed(kernels).0.next_multiple_of(64));
     for col in (0..plan.col_panels).step_by(plan.super_cols) {
         for k in (0..job.k).step_by(plan.super_depth) {
@@ -245,21 +215,10 @@ impl<T: Element> Block<'_, T> {
     unsafe fn run(&self, crew: &Crew<'_>, first: bool) {
         let plan = self.plan;
         let group_a = (PANELS_AT_ONCE * 256).div_ceil(self.depth.len().max(256));
-        let groups_a = if plan.pack_a {
-            self.rows.len().div_ceil(group_a)
-        } else {
-            0
-        };
-        let groups_b = if plan.pack_b && first {
-            self.cols.len().div_ceil(PANELS_AT_ONCE)
-        } else {
-            0
-        };
+        let groups_a = if plan.pack_a { self.rows.len().div_ceil(group_a) } else { 0 };
+        let groups_b = if plan.pack_b && first { self.cols.len().div_ceil(PANELS_AT_ONCE) } else { 0 };
         let packing = groups_a + groups_b;
-        let (across, down) = (
-            self.cols.len().div_ceil(plan.rect_cols),
-            self.rows.len().div_ceil(plan.rect_rows),
-        );
+        let (across, down) = (self.cols.len().div_ceil(plan.rect_cols), self.rows.len().div_ceil(plan.rect_rows));
         if packing == 0 && across * down == 1 {
             // SAFETY: passed on to the caller; there is nothing to wait for.
             return unsafe { self.rectangle(self.rows.clone(), self.cols.clone()) };
@@ -296,9 +255,7 @@ impl<T: Element> Block<'_, T> {
             let rows = self.plan.rows(panel);
             // SAFETY: the panel lies in the packed part for A.
             unsafe {
-                let dst = self
-                    .packed_a
-                    .add((panel - self.rows.start) * self.kernels.a_width() * self.depth.len());
+                let dst = self.packed_a.add((panel - self.rows.start) * self.kernels.a_width() * self.depth.len());
                 pack_a(self.kernels, &self.job.a, rows, self.depth.clone(), dst);
             }
         }
@@ -310,17 +267,8 @@ impl<T: Element> Block<'_, T> {
         let panels = first..self.cols.end.min(first + PANELS_AT_ONCE);
         // SAFETY: the panels lie in the packed part for B.
         unsafe {
-            let dst = self
-                .packed_b
-                .add((first - self.cols.start) * self.kernels.max_cols() * self.depth.len());
-            pack_b(
-                self.kernels,
-                &self.job.b,
-                self.depth.clone(),
-                self.job.n,
-                panels,
-                dst,
-            );
+            let dst = self.packed_b.add((first - self.cols.start) * self.kernels.max_cols() * self.depth.len());
+            pack_b(self.kernels, &self.job.b, self.depth.clone(), self.job.n, panels, dst);
         }
     }
 
@@ -350,14 +298,7 @@ impl<T: Element> Block<'_, T> {
     ///
     /// # Safety
     /// See [`Block::rectangle`].
-    unsafe fn strip(
-        &self,
-        panel: usize,
-        strip: Range<usize>,
-        cols: Range<usize>,
-        k: usize,
-        depth: usize,
-    ) {
+    unsafe fn strip(&self, panel: usize, strip: Range<usize>, cols: Range<usize>, k: usize, depth: usize) {
         let (plan, job, kernels) = (self.plan, self.job, self.kernels);
         let width = kernels.max_cols();
         let (since, height) = (k - self.depth.start, self.depth.len());
@@ -365,20 +306,12 @@ impl<T: Element> Block<'_, T> {
         let (a, a_row, a_depth) = unsafe {
             if plan.pack_a {
                 let at = (panel - self.rows.start) * height + since;
-                (
-                    self.packed_a.add(at * kernels.a_width()).cast_const(),
-                    1,
-                    kernels.a_width() as isize,
-                )
+                (self.packed_a.add(at * kernels.a_width()).cast_const(), 1, kernels.a_width() as isize)
             } else {
                 (job.a_at(strip.start, k), job.a.row_stride, job.a.col_stride)
             }
         };
-        let table = if a_row == 1 {
-            kernels.tile_unit
-        } else {
-            kernels.tile_strided
-        };
+        let table = if a_row == 1 { kernels.tile_unit } else { kernels.tile_strided };
         let by_vectors = &table[strip.len() - 1];
         let add = job.accumulate || k > 0;
         for panel in cols {
@@ -387,36 +320,17 @@ impl<T: Element> Block<'_, T> {
             let (b, b_depth, b_next) = unsafe {
                 if plan.pack_b {
                     let at = (panel - self.cols.start) * height + since;
-                    (
-                        self.packed_b.add(at * width).cast_const(),
-                        width as isize,
-                        0,
-                    )
+                    (self.packed_b.add(at * width).cast_const(), width as isize, 0)
                 } else if job.packed {
-                    (
-                        job.b.ptr.add((panel * job.k + k) * width),
-                        width as isize,
-                        0,
-                    )
+                    (job.b.ptr.add((panel * job.k + k) * width), width as isize, 0)
                 } else {
                     (job.b_at(k, col), job.b.row_stride, width as isize)
                 }
             };
             let count = width.min(job.n - col);
             let kernel = by_vectors[count.div_ceil(kernels.lanes) - 1];
-            let mut tile = Tile {
-                depth,
-                a,
-                a_row,
-                a_depth,
-                b,
-                b_depth,
-                b_next,
-                c: job.c.ptr,
-                c_row: 0,
-                cols: count,
-                add,
-            };
+            let mut tile =
+                Tile { depth, a, a_row, a_depth, b, b_depth, b_next, c: job.c.ptr, c_row: 0, cols: count, add };
             // SAFETY: the tile lies in C; the buffer has room for the largest tile, and is written before it is read.
             unsafe {
                 if job.c.col_stride == 1 {

@@ -20,18 +20,12 @@ pub struct Workspace {
 impl Workspace {
     /// An empty workspace for the best instruction set of this processor.
     pub fn new() -> Workspace {
-        Workspace {
-            isa: Isa::best(),
-            buffer: Buffer::empty(),
-        }
+        Workspace { isa: Isa::best(), buffer: Buffer::empty() }
     }
 
     /// An empty workspace that forces an instruction set; `None` where the processor lacks it.
     pub fn with_isa(isa: Isa) -> Option<Workspace> {
-        isa.available().then(|| Workspace {
-            isa,
-            buffer: Buffer::empty(),
-        })
+        isa.available().then(|| Workspace { isa, buffer: Buffer::empty() })
     }
 
     /// The instruction set; this processor has it.
@@ -82,10 +76,7 @@ impl Buffer {
     fn empty() -> Buffer {
         // SAFETY: the alignment is a power of two and the size is 0.
         let layout = unsafe { Layout::from_size_align_unchecked(0, ALIGN) };
-        Buffer {
-            ptr: NonNull::<Line>::dangling().cast(),
-            layout,
-        }
+        Buffer { ptr: NonNull::<Line>::dangling().cast(), layout }
     }
 
     fn new(layout: Layout) -> Buffer {
@@ -94,9 +85,7 @@ impl Buffer {
         }
         // SAFETY: the size is not 0.
         let ptr = unsafe { alloc(layout) };
-        let Some(ptr) = NonNull::new(ptr) else {
-            handle_alloc_error(layout)
-        };
+        let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
         Buffer { ptr, layout }
     }
 
@@ -122,9 +111,7 @@ impl Drop for Buffer {
 /// # Panics
 /// If the size overflows an `isize`, which no existing operands can bring about.
 fn layout<T: Element>(elements: usize) -> Layout {
-    let bytes = elements
-        .checked_mul(size_of::<T>())
-        .expect("workspace size");
+    let bytes = elements.checked_mul(size_of::<T>()).expect("workspace size");
     Layout::from_size_align(bytes, ALIGN).expect("workspace size")
 }
 

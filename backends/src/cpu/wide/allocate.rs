@@ -47,7 +47,13 @@ impl<'k> Emitter<'k> {
         Ok(())
     }
 
-    fn emit_node(&mut self, nodes: &[Node<'k>], places: &mut Places, i: usize, node: &Node<'k>) -> Result<(), WideError> {
+    fn emit_node(
+        &mut self,
+        nodes: &[Node<'k>],
+        places: &mut Places,
+        i: usize,
+        node: &Node<'k>,
+    ) -> Result<(), WideError> {
         match &node.op {
             Op::Const(_) | Op::Home(_) | Op::Splat(_) => Ok(()),
             Op::Each(each, varying) => {
@@ -76,14 +82,13 @@ impl<'k> Emitter<'k> {
                         self.forget(nodes, places, *arg);
                     }
                 }
-                let result = match node.op {
-                    Op::Store(_) | Op::KeepPartial(..) | Op::Save(_) => SCRATCH,
-                    _ => {
-                        let kept: Vec<V> = node.args.iter().copied().filter(|a| places.next_use(*a, i).is_some()).collect();
-                        let r = self.free_register(nodes, places, i, &kept);
-                        places.give(V(i as u32), r);
-                        r
-                    }
+                let result = if matches!(node.op, Op::Store(_) | Op::KeepPartial(..) | Op::Save(_)) {
+                    SCRATCH
+                } else {
+                    let kept: Vec<V> = node.args.iter().copied().filter(|a| places.next_use(*a, i).is_some()).collect();
+                    let r = self.free_register(nodes, places, i, &kept);
+                    places.give(V(i as u32), r);
+                    r
                 };
                 self.emit_op(&node.op, result, args)
             }
@@ -164,7 +169,9 @@ impl<'k> Emitter<'k> {
             return r;
         }
         let furthest = all
-            .filter_map(|r| places.owner[usize::from(r)].filter(|v| !pinned.contains(v)).map(|v| (places.next_use(v, i), v, r)))
+            .filter_map(|r| {
+                places.owner[usize::from(r)].filter(|v| !pinned.contains(v)).map(|v| (places.next_use(v, i), v, r))
+            })
             .max_by_key(|(next, ..)| next.unwrap_or(u32::MAX));
         let Some((next, v, r)) = furthest else { return SCRATCH };
         let made_again = matches!(nodes[v.0 as usize].op, Op::Const(_) | Op::Home(_) | Op::Splat(_));
@@ -196,7 +203,9 @@ impl<'k> Emitter<'k> {
             Each::Store(access) => self.store_each(access, args.first().copied().unwrap_or(result)),
             Each::Divide { op, dtype } => self.divide_each(*op, *dtype, args, result, varying),
             Each::Index { dim, into } => self.index_each(dim, *into),
-            Each::Wide { op, dtype, operands, into } => self.wide_each(*op, *dtype, operands, *into, args, result, varying),
+            Each::Wide { op, dtype, operands, into } => {
+                self.wide_each(*op, *dtype, operands, *into, args, result, varying)
+            }
             Each::Pick { first, second } => self.pick_each(first, second, args, result),
         }
     }

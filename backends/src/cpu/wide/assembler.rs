@@ -2,7 +2,9 @@
 //!
 //! The first failure is kept until the end, so that emission reads as a list.
 
-use iced_x86::{BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register};
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
+};
 
 use super::WideError;
 

@@ -154,7 +154,10 @@ pub(super) fn launch(
     for (bytes, data) in raw.iter().zip(buffers) {
         let size = data.dtype().size();
         let (start, end) = (MARGIN, bytes.len() - MARGIN);
-        assert!(bytes[..start].iter().chain(&bytes[end..]).all(|b| *b == CANARY), "the kernel wrote outside of a buffer");
+        assert!(
+            bytes[..start].iter().chain(&bytes[end..]).all(|b| *b == CANARY),
+            "the kernel wrote outside of a buffer"
+        );
         for (i, element) in bytes[start..end].chunks(size).enumerate() {
             let mut bits = [0; 8];
             bits[..size].copy_from_slice(element);

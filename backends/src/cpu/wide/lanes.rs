@@ -14,7 +14,11 @@ use super::{Unsupported, WideError};
 impl<'k> Emitter<'k> {
     /// Runs `body` for each active lane, with its number in `r15`; for the first only where the result does not vary or no loop is
     /// vectorised.
-    pub(super) fn each_lane(&mut self, varying: bool, body: impl FnOnce(&mut Self) -> Result<(), WideError>) -> Result<(), WideError> {
+    pub(super) fn each_lane(
+        &mut self,
+        varying: bool,
+        body: impl FnOnce(&mut Self) -> Result<(), WideError>,
+    ) -> Result<(), WideError> {
         let lane = self.lane.as_ref().map(|l| (l.base, l.current));
         self.asm.rr(Code::Xor_r32_rm32, Register::R15D, Register::R15D);
         let Some((base, current)) = lane else { return body(self) };
@@ -43,7 +47,14 @@ impl<'k> Emitter<'k> {
     }
 
     /// The quotient or remainder of 32-bit integers, or the remainder of f32.
-    pub(super) fn divide_each(&mut self, op: ScalarOp, dtype: DType, args: &[i32], result: i32, varying: bool) -> Result<(), WideError> {
+    pub(super) fn divide_each(
+        &mut self,
+        op: ScalarOp,
+        dtype: DType,
+        args: &[i32],
+        result: i32,
+        varying: bool,
+    ) -> Result<(), WideError> {
         let &[a, b] = args else { return Err(WideError::Invalid("a division without two operands")) };
         let remainder = op == ScalarOp::Rem;
         self.each_lane(varying, |e| {

@@ -13,7 +13,14 @@ use super::vector::SCRATCH;
 
 impl<'k> Emitter<'k> {
     /// Adds a load to the segment.
-    pub(super) fn load(&mut self, var: Var, memory: Memory, index: &'k Dim, guard: &'k Guard, other: Option<Var>) -> Result<(), WideError> {
+    pub(super) fn load(
+        &mut self,
+        var: Var,
+        memory: Memory,
+        index: &'k Dim,
+        guard: &'k Guard,
+        other: Option<Var>,
+    ) -> Result<(), WideError> {
         let access = self.access(memory, index, guard, self.var_varies(var))?;
         let v = match other {
             Some(other) => {
@@ -28,7 +35,13 @@ impl<'k> Emitter<'k> {
     }
 
     /// Adds a store to the segment.
-    pub(super) fn store(&mut self, memory: Memory, index: &'k Dim, value: Var, guard: &'k Guard) -> Result<(), WideError> {
+    pub(super) fn store(
+        &mut self,
+        memory: Memory,
+        index: &'k Dim,
+        value: Var,
+        guard: &'k Guard,
+    ) -> Result<(), WideError> {
         let access = self.access(memory, index, guard, self.lane.is_some())?;
         let value = self.value(value)?;
         let op = match access.step {

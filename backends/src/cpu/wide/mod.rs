@@ -10,12 +10,12 @@
 //! on the lane, and so is the outermost loop where nothing inside is; any other loop runs in sequence on values that are equal in all
 //! elements, which is slow but complete. The last, partial group of a vectorised loop runs under a mask like all others.
 //!
-//! Straight-line code is collected in segments ([`segment`]) whose values get registers by linear scan, with spills to the stack frame;
+//! Straight-line code is collected in segments whose values get registers by linear scan, with spills to the stack frame;
 //! what a segment leaves to later ones goes through the frame. Axes, sizes and `i64` values live in the frame as integers, and
 //! general registers hold nothing from one statement to the next. What has no vector form (division of integers, gathers, bools in
 //! memory, `i64` arithmetic) runs lane by lane between the vectors' places in the frame.
 //!
-//! `unsafe` stands in [`code`], which installs, calls and frees.
+//! `unsafe` stands in `code`, which installs, calls and frees.
 
 use lehr_ir::dim::DimError;
 use lehr_ir::dtype::DType;
@@ -73,7 +73,9 @@ impl Width {
         match self {
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Avx512 => {
-                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("bmi2")
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("bmi2")
             }
         }
         #[cfg(not(all(target_arch = "x86_64", not(windows))))]

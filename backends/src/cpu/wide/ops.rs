@@ -12,7 +12,9 @@ impl Segment<'_> {
     pub(super) fn apply(&mut self, op: ScalarOp, dtypes: &[DType], args: &[V], varying: bool) -> Result<V, WideError> {
         let dtype = *dtypes.first().ok_or(WideError::Invalid("an operation without operands"))?;
         let result = match (op, args) {
-            (ScalarOp::Call(f), _) if dtype == DType::F32 && args.len() == f.arity() => Some(recipes::emit(f, self, args)),
+            (ScalarOp::Call(f), _) if dtype == DType::F32 && args.len() == f.arity() => {
+                Some(recipes::emit(f, self, args))
+            }
             (ScalarOp::Select, [c, a, b]) => Some(self.select(*c, *a, *b)),
             (ScalarOp::Convert(to), [a]) => self.convert(dtype, to, *a),
             (ScalarOp::Bitcast(to), [a]) => (to.size() == 4 && dtype.size() == 4).then_some(*a),
@@ -33,22 +35,53 @@ impl Segment<'_> {
     }
 
     fn unary(&mut self, op: ScalarOp, dtype: DType, a: V) -> Option<V> {
-        Some(match (op, dtype.kind()) {
-            (ScalarOp::Not, Kind::Signed | Kind::Unsigned | Kind::Bool) => self.not(a),
-            (ScalarOp::Neg, Kind::Signed | Kind::Unsigned) => {
+        let (float, integer) = (dtype == DType::F32, dtype.is_integer());
+        Some(match op {
+            ScalarOp::Not if !float => self.not(a),
+            ScalarOp::Neg if integer => {
                 let zero = self.constant(0);
                 self.bin(Bin::ISub, zero, a)
             }
-            (ScalarOp::Abs, Kind::Unsigned) => a,
-            (ScalarOp::Abs, Kind::Signed) => self.un(Un::IAbs, a),
-            (ScalarOp::Neg, Kind::Float) => self.neg(a),
-            (ScalarOp::Abs, Kind::Float) => self.abs(a),
-            (ScalarOp::Sqrt, Kind::Float) => self.un(Un::Sqrt, a),
-            (ScalarOp::Floor, Kind::Float) => self.un(Un::Floor, a),
-            (ScalarOp::Ceil, Kind::Float) => self.un(Un::Ceil, a),
-            (ScalarOp::Trunc, Kind::Float) => self.un(Un::Trunc, a),
-            (ScalarOp::Round, Kind::Float) => self.un(Un::Round, a),
-            (_, Kind::Float | Kind::Signed | Kind::Unsigned | Kind::Bool | Kind::Complex) => return None,
+            ScalarOp::Neg if float => self.neg(a),
+            ScalarOp::Abs if dtype.kind() == Kind::Signed => self.un(Un::IAbs, a),
+            ScalarOp::Abs if integer => a,
+            ScalarOp::Abs if float => self.abs(a),
+            ScalarOp::Sqrt if float => self.un(Un::Sqrt, a),
+            ScalarOp::Floor if float => self.un(Un::Floor, a),
+            ScalarOp::Ceil if float => self.un(Un::Ceil, a),
+            ScalarOp::Trunc if float => self.un(Un::Trunc, a),
+            ScalarOp::Round if float => self.un(Un::Round, a),
+            ScalarOp::Add
+            | ScalarOp::Sub
+            | ScalarOp::Mul
+            | ScalarOp::Div
+            | ScalarOp::Rem
+            | ScalarOp::Max
+            | ScalarOp::Min
+            | ScalarOp::Fma
+            | ScalarOp::Neg
+            | ScalarOp::Abs
+            | ScalarOp::Floor
+            | ScalarOp::Ceil
+            | ScalarOp::Trunc
+            | ScalarOp::Round
+            | ScalarOp::Sqrt
+            | ScalarOp::And
+            | ScalarOp::Or
+            | ScalarOp::Xor
+            | ScalarOp::Not
+            | ScalarOp::Shl
+            | ScalarOp::Shr
+            | ScalarOp::Eq
+            | ScalarOp::Ne
+            | ScalarOp::Lt
+            | ScalarOp::Le
+            | ScalarOp::Gt
+            | ScalarOp::Ge
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         })
     }
 
@@ -67,7 +100,31 @@ impl Segment<'_> {
                 let nan = self.compare(Order::Unordered, Element::F32, a, a);
                 return Some(self.select(nan, a, extreme));
             }
-            _ => return None,
+            ScalarOp::Rem
+            | ScalarOp::Fma
+            | ScalarOp::Neg
+            | ScalarOp::Abs
+            | ScalarOp::Floor
+            | ScalarOp::Ceil
+            | ScalarOp::Trunc
+            | ScalarOp::Round
+            | ScalarOp::Sqrt
+            | ScalarOp::And
+            | ScalarOp::Or
+            | ScalarOp::Xor
+            | ScalarOp::Not
+            | ScalarOp::Shl
+            | ScalarOp::Shr
+            | ScalarOp::Eq
+            | ScalarOp::Ne
+            | ScalarOp::Lt
+            | ScalarOp::Le
+            | ScalarOp::Gt
+            | ScalarOp::Ge
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         };
         Some(self.bin(bin, a, b))
     }
@@ -98,7 +155,27 @@ impl Segment<'_> {
                 };
                 return Some(self.bin(shift, a, count));
             }
-            _ => return None,
+            ScalarOp::Div
+            | ScalarOp::Rem
+            | ScalarOp::Fma
+            | ScalarOp::Neg
+            | ScalarOp::Abs
+            | ScalarOp::Floor
+            | ScalarOp::Ceil
+            | ScalarOp::Trunc
+            | ScalarOp::Round
+            | ScalarOp::Sqrt
+            | ScalarOp::Not
+            | ScalarOp::Eq
+            | ScalarOp::Ne
+            | ScalarOp::Lt
+            | ScalarOp::Le
+            | ScalarOp::Gt
+            | ScalarOp::Ge
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         };
         Some(self.bin(bin, a, b))
     }
@@ -123,7 +200,26 @@ impl Segment<'_> {
                 let less = self.bin(Bin::AndNot, a, b);
                 self.not(less)
             }
-            _ => return None,
+            ScalarOp::Add
+            | ScalarOp::Sub
+            | ScalarOp::Mul
+            | ScalarOp::Div
+            | ScalarOp::Rem
+            | ScalarOp::Fma
+            | ScalarOp::Neg
+            | ScalarOp::Abs
+            | ScalarOp::Floor
+            | ScalarOp::Ceil
+            | ScalarOp::Trunc
+            | ScalarOp::Round
+            | ScalarOp::Sqrt
+            | ScalarOp::Not
+            | ScalarOp::Shl
+            | ScalarOp::Shr
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         })
     }
 
@@ -171,7 +267,8 @@ impl Segment<'_> {
 
     /// Saturates, and gives 0 for NaN; from 2^31 on the conversion is of `a` less 2^31.
     fn float_to_unsigned(&mut self, a: V) -> V {
-        let (zero, half, end, sign) = (self.f32(0.0), self.f32(2_147_483_648.0), self.f32(4_294_967_296.0), self.constant(1 << 31));
+        let (zero, half, end, sign) =
+            (self.f32(0.0), self.f32(2_147_483_648.0), self.f32(4_294_967_296.0), self.constant(1 << 31));
         // The second operand where the first is NaN.
         let a = self.bin(Bin::Max, a, zero);
         let large = self.compare(Order::Ge, Element::F32, a, half);

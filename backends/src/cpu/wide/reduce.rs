@@ -117,7 +117,14 @@ impl<'k> Emitter<'k> {
     }
 
     /// Folds what an iteration gives into the partial results of its virtual lanes.
-    fn take(&mut self, fold: &Fold<'k>, layout: Layout, counter: i32, mask: i64, active: bool) -> Result<(), WideError> {
+    fn take(
+        &mut self,
+        fold: &Fold<'k>,
+        layout: Layout,
+        counter: i32,
+        mask: i64,
+        active: bool,
+    ) -> Result<(), WideError> {
         let old_at = At { offset: fold.values, counter, plus: None, mask, shift: layout.value_shift };
         let old = self.segment.push(Op::Partial(old_at), &[]);
         let value = fold.reduction.values.first().copied().ok_or(WideError::Invalid("a reduction without values"))?;
@@ -137,7 +144,14 @@ impl<'k> Emitter<'k> {
     }
 
     /// For `w = L/2, …, 1`: lane `l < w` takes lane `l + w`, `step` lanes at once.
-    fn tree(&mut self, folds: &[Fold<'k>], layout: Layout, lanes: usize, counter: i32, step: i32) -> Result<(), WideError> {
+    fn tree(
+        &mut self,
+        folds: &[Fold<'k>],
+        layout: Layout,
+        lanes: usize,
+        counter: i32,
+        step: i32,
+    ) -> Result<(), WideError> {
         let width = self.frame.words(1);
         let (again, done) = (self.asm.label(), self.asm.label());
         self.asm.mi(Code::Mov_rm64_imm32, frame(width), lanes as i32 / 2);
@@ -170,7 +184,8 @@ impl<'k> Emitter<'k> {
     }
 
     fn combine(&mut self, fold: &Fold<'k>, a: V, b: V) -> Result<V, WideError> {
-        let op = combining_op(fold.reduction.combiner).ok_or(WideError::Invalid("an argument reduction without index"))?;
+        let op =
+            combining_op(fold.reduction.combiner).ok_or(WideError::Invalid("an argument reduction without index"))?;
         self.segment.apply(op, &[fold.dtype, fold.dtype], &[a, b], true)
     }
 

@@ -44,7 +44,8 @@ pub(super) fn last_uses(kernel: &Kernel) -> Vec<u32> {
 /// For each variable whether it differs from lane to lane if a loop is vectorised; `None` where it cannot be:
 /// where a guard or an inner extent depends on the lane, or where a lane loop inside is the better choice.
 pub(super) fn vectorizable(kernel: &Kernel, l: &Loop) -> Option<Vec<bool>> {
-    let mut scan = Scan { axis: &l.axis, varying: vec![false; kernel.vars.len()], fits: true, lanes: false, tiles: false };
+    let mut scan =
+        Scan { axis: &l.axis, varying: vec![false; kernel.vars.len()], fits: true, lanes: false, tiles: false };
     scan.block(&l.body);
     let fits = match l.kind {
         AxisKind::Serial => false,

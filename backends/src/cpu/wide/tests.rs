@@ -83,7 +83,9 @@ fn buffers(kernel: &Kernel, sizes: &[i64], seed: u64) -> Vec<BufferData> {
         let mut data = BufferData::zeros(b.dtype, len).expect("a real dtype");
         for i in 0..len {
             let literal = match b.dtype {
-                DType::F32 if next() % 29 == 0 => Literal::from_f64(DType::F32, special[next() as usize % special.len()]),
+                DType::F32 if next() % 29 == 0 => {
+                    Literal::from_f64(DType::F32, special[next() as usize % special.len()])
+                }
                 DType::F32 => Literal::from_f64(DType::F32, next() as f64 / (1_u64 << 28) as f64 - 4.0),
                 DType::Bool => Literal::from(next() % 2 == 0),
                 dtype if next() % 13 == 0 => Literal::from_bits(dtype, [next() << 1, 0]),
@@ -128,27 +130,32 @@ fn options(depth: usize) -> Options {
     Options { dtypes, functions: functions(), depth, ..Options::default() }
 }
 
+/// Whether a kernel never looks at the bits of an f32: which NaN an operation gives is left open.
+fn keeps_to_numbers(kernel: &Kernel) -> bool {
+    !kernel.to_string().contains("bitcast.")
+}
+
 #[test]
 fn random_kernels() {
     let options = options(3);
-    let inside = (0..400).filter(|seed| {
+    let inside = (0..600).filter(|seed| {
         let case = arbitrary::case(*seed, &options);
-        check(&case.kernel, &case.sizes, &case.buffers)
+        keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
     });
     let inside = inside.count();
-    assert!(inside >= 200 || widths().is_empty(), "{inside} of 400");
+    assert!(inside >= 200 || widths().is_empty(), "{inside} of 600");
 }
 
 #[test]
 fn random_kernels_with_tails() {
     let options = options(1);
-    let inside = (0..300_u64).filter(|seed| {
+    let inside = (0..500_u64).filter(|seed| {
         let kernel = arbitrary::case(1000 + seed, &options).kernel;
         let sizes = [(seed * 7) % 71, (seed * 11 + 3) % 71].map(|n| n as i64);
-        check_at(&kernel, &sizes, *seed)
+        keeps_to_numbers(&kernel) && check_at(&kernel, &sizes, *seed)
     });
     let inside = inside.count();
-    assert!(inside >= 200 || widths().is_empty(), "{inside} of 300");
+    assert!(inside >= 200 || widths().is_empty(), "{inside} of 500");
 }
 
 #[test]
@@ -157,7 +164,7 @@ fn random_kernels_with_wide_integers() {
     // Nearly every kernel has an i64 array, which is out of scope.
     let inside = (0..1000).filter(|seed| {
         let case = arbitrary::case(*seed, &options);
-        check(&case.kernel, &case.sizes, &case.buffers)
+        keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
     });
     let inside = inside.count();
     assert!(inside >= 20 || widths().is_empty(), "{inside} of 1000");
@@ -193,7 +200,7 @@ fn rows_of_every_length() {
       %0 = load x[i*m + j]
       %1 = index j
       %2 = mul %0, %0
-    }} -> %3 = sum(%2), %4, %5 = arg_max(%0, %1)
+    }} -> %3 = sum(%2), (%4, %5) = arg_max(%0, %1)
     store top[i], %4
     %6 = convert.i32 %5
     store at[i], %6
@@ -215,13 +222,35 @@ fn rows_of_every_length() {
 #[test]
 fn operations_on_special_values() {
     let floats = [
-        0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 2_147_483_648.0, -2_147_483_648.0, 2_147_483_520.0, 4_294_967_296.0,
-        4_294_967_040.0, 3e38, -3e38, 1e-40, -1e-40, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 16_777_217.0, 5.25,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        1.5,
+        2.5,
+        -2.5,
+        2_147_483_648.0,
+        -2_147_483_648.0,
+        2_147_483_520.0,
+        4_294_967_296.0,
+        4_294_967_040.0,
+        3e38,
+        -3e38,
+        1e-40,
+        -1e-40,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+        16_777_217.0,
+        5.25,
     ];
-    let integers = [0, 1, -1, 2, 7, -7, 31, 32, 33, i64::from(i32::MIN), i64::from(i32::MAX), 0x8000_0001, 1000, -65_536, 3, 40];
+    let integers =
+        [0, 1, -1, 2, 7, -7, 31, 32, 33, i64::from(i32::MIN), i64::from(i32::MAX), 0x8000_0001, 1000, -65_536, 3, 40];
     let dtypes = [DType::F32, DType::I32, DType::U32, DType::Bool];
     let converts = dtypes.iter().map(|d| ScalarOp::Convert(*d));
-    let ops: Vec<ScalarOp> = ScalarOp::PLAIN.into_iter().chain(converts).collect();
+    let bitcasts = dtypes.iter().map(|d| ScalarOp::Bitcast(*d));
+    let ops: Vec<ScalarOp> = ScalarOp::PLAIN.into_iter().chain(converts).chain(bitcasts).collect();
     let mut checked = 0;
     for dtype in dtypes {
         let values: Vec<Literal> = match dtype {
@@ -260,7 +289,8 @@ fn operations_on_special_values() {
 #[test]
 fn more_values_than_registers() {
     let loads: String = (0..60).map(|i| format!("    %{i} = load x[60*i + {i}]\n")).collect();
-    let sums: String = (0..59).map(|i| format!("    %{} = add %{}, %{}\n", 60 + i, if i == 0 { 0 } else { 59 + i }, 59 - i)).collect();
+    let sums: String =
+        (0..59).map(|i| format!("    %{} = add %{}, %{}\n", 60 + i, if i == 0 { 0 } else { 59 + i }, 59 - i)).collect();
     let text = format!(
         "kernel @wide(read x: f32[60*n], write y: f32[n]) sizes(n) {{\n  parallel i in 0..n {{\n{loads}{sums}    store y[i], %118\n  }}\n}}"
     );
@@ -318,7 +348,9 @@ fn what_is_not_supported_is_named() {
     assert_eq!(message("read x: f32[1]", convert), "the wide emitter does not support `convert.i64` on f32");
     let sum = "reduce(2) j in 0..3 { %0 = index j\n } -> %1 = sum(%0)";
     assert_eq!(message("read x: f32[1]", sum), "the wide emitter does not support sum of i64");
-    let kernel = parse("kernel @k(read x: f32[1]) tiles(t: bool[4]) { parallel i in 0..1 { lane j in 0..4 { reduce(1024) k in 0..9 { %0 = load x[0]\n } -> %1 = sum(%0), %2 = max(%0), %3 = min(%0), %4 = prod(%0) } } }");
+    let kernel = parse(
+        "kernel @k(read x: f32[1]) tiles(t: bool[4]) { parallel i in 0..1 { lane j in 0..4 { reduce(1024) k in 0..9 { %0 = load x[0]\n } -> %1 = sum(%0), %2 = max(%0), %3 = min(%0), %4 = prod(%0) } } }",
+    );
     assert_eq!(
         assemble(&kernel, Width::Avx2).map(|_| ()),
         Err(WideError::Unsupported(Unsupported::Frame(262_400))),

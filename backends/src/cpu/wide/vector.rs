@@ -214,7 +214,11 @@ impl Emitter<'_> {
             }
             (Width::Avx512, Element::Signed | Element::Unsigned) => {
                 let signed = element == Element::Signed;
-                let code = if signed { Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8 } else { Code::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8 };
+                let code = if signed {
+                    Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8
+                } else {
+                    Code::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8
+                };
                 self.asm.rrri(code, Register::K2, x, y, integer);
                 self.asm.rr(Code::EVEX_Vpmovm2d_zmm_kr, self.vector(d), Register::K2);
             }
@@ -255,7 +259,8 @@ impl Emitter<'_> {
 
     /// `a·b + c`; `d` may be any of them.
     pub(super) fn v_fma(&mut self, d: u8, a: u8, b: u8, c: u8) {
-        let multiply = self.code(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
+        let multiply =
+            self.code(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
         let add = self.code(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
         let reg = |e: &Self, n| e.vector(n);
         if d == c {

@@ -33,7 +33,8 @@ impl Emitter<'_> {
         varying: bool,
     ) -> Result<(), WideError> {
         self.each_lane(varying, |e| {
-            let registers = [(Register::RAX, Register::EAX), (Register::RCX, Register::ECX), (Register::RDX, Register::EDX)];
+            let registers =
+                [(Register::RAX, Register::EAX), (Register::RCX, Register::ECX), (Register::RDX, Register::EDX)];
             for (operand, (register, half)) in operands.iter().zip(registers) {
                 match operand {
                     Operand::Wide(wide) => e.get_wide(register, *wide),
@@ -103,7 +104,9 @@ impl Emitter<'_> {
                 self.asm.rr(Code::Mov_r64_rm64, a, b);
             }
             ScalarOp::Convert(to) => match (dtype, to) {
-                (DType::I64, DType::F32) => self.asm.rrr(Code::VEX_Vcvtsi2ss_xmm_xmm_rm64, Register::XMM0, Register::XMM0, a),
+                (DType::I64, DType::F32) => {
+                    self.asm.rrr(Code::VEX_Vcvtsi2ss_xmm_xmm_rm64, Register::XMM0, Register::XMM0, a)
+                }
                 (DType::I64, DType::Bool) => {
                     self.asm.rr(Code::Xor_r32_rm32, Register::ECX, Register::ECX);
                     self.wide_compare(Code::Setne_rm8);

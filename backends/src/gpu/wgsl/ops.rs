@@ -12,19 +12,22 @@ impl Printer<'_> {
     pub(super) fn apply(&mut self, op: ScalarOp, dtypes: &[DType], args: &[String]) -> Result<String, WgslError> {
         let dtype = *dtypes.first().ok_or(WgslError::Invalid("an operation without operands"))?;
         let unsupported = || WgslError::from(Unsupported::Op { op, dtype });
+        if args.len() != op.arity() {
+            return Err(WgslError::Invalid("an operation with the wrong number of operands"));
+        }
         if let ScalarOp::Call(function) = op {
             return if dtype == DType::F32 { recipe::call(self, function, args) } else { Err(unsupported()) };
         }
-        let text = match (op, args) {
-            (ScalarOp::Select, [c, a, b]) => Some(format!("select({b}, {a}, {c})")),
-            (ScalarOp::Convert(to), [a]) => self.convert(dtype, to, a),
-            (ScalarOp::Bitcast(to), [a]) => bitcast(dtype, to, a),
-            _ => match dtype.kind() {
-                Kind::Float => self.float_op(op, args),
-                Kind::Signed | Kind::Unsigned => self.int_op(op, dtype, args),
-                Kind::Bool => bool_op(op, args),
-                Kind::Complex => None,
-            },
+        let arg = |i: usize| args.get(i).map_or("", String::as_str);
+        let operands @ [a, b, c] = [arg(0), arg(1), arg(2)];
+        let text = match (op, dtype.kind()) {
+            (ScalarOp::Select, _) => Some(format!("select({c}, {b}, {a})")),
+            (ScalarOp::Convert(to), _) => self.convert(dtype, to, a),
+            (ScalarOp::Bitcast(to), _) => bitcast(dtype, to, a),
+            (op, Kind::Float) => self.float_op(op, operands),
+            (op, Kind::Signed | Kind::Unsigned) => self.int_op(op, dtype, operands),
+            (op, Kind::Bool) => bool_op(op, operands),
+            (_, Kind::Complex) => None,
         };
         text.ok_or_else(unsupported)
     }
@@ -34,60 +37,90 @@ impl Printer<'_> {
         Some(text)
     }
 
-    fn float_op(&mut self, op: ScalarOp, args: &[String]) -> Option<String> {
-        Some(match (op, args) {
-            (ScalarOp::Add, [a, b]) => format!("{a} + {b}"),
-            (ScalarOp::Sub, [a, b]) => format!("{a} - {b}"),
-            (ScalarOp::Mul, [a, b]) => format!("{a} * {b}"),
-            (ScalarOp::Div, [a, b]) => format!("{a} / {b}"),
-            (ScalarOp::Max, [a, b]) => return self.helper(Helper::MaxF32, format!("max_f32({a}, {b})")),
-            (ScalarOp::Min, [a, b]) => return self.helper(Helper::MinF32, format!("min_f32({a}, {b})")),
-            (ScalarOp::Fma, [a, b, c]) => format!("fma({a}, {b}, {c})"),
-            (ScalarOp::Neg, [a]) => format!("-{a}"),
-            (ScalarOp::Abs, [a]) => format!("abs({a})"),
-            (ScalarOp::Floor, [a]) => format!("floor({a})"),
-            (ScalarOp::Ceil, [a]) => format!("ceil({a})"),
-            (ScalarOp::Trunc, [a]) => format!("trunc({a})"),
-            (ScalarOp::Round, [a]) => format!("round({a})"),
-            (ScalarOp::Sqrt, [a]) => format!("sqrt({a})"),
-            (ScalarOp::Ne, [a, b]) => return self.helper(Helper::NeF32, format!("ne_f32({a}, {b})")),
-            _ => return comparison(op, args),
+    fn float_op(&mut self, op: ScalarOp, [a, b, c]: [&str; 3]) -> Option<String> {
+        Some(match op {
+            ScalarOp::Add => format!("{a} + {b}"),
+            ScalarOp::Sub => format!("{a} - {b}"),
+            ScalarOp::Mul => format!("{a} * {b}"),
+            ScalarOp::Div => format!("{a} / {b}"),
+            ScalarOp::Max => return self.helper(Helper::MaxF32, format!("max_f32({a}, {b})")),
+            ScalarOp::Min => return self.helper(Helper::MinF32, format!("min_f32({a}, {b})")),
+            ScalarOp::Fma => format!("fma({a}, {b}, {c})"),
+            ScalarOp::Neg => format!("-{a}"),
+            ScalarOp::Abs => format!("abs({a})"),
+            ScalarOp::Floor => format!("floor({a})"),
+            ScalarOp::Ceil => format!("ceil({a})"),
+            ScalarOp::Trunc => format!("trunc({a})"),
+            ScalarOp::Round => format!("round({a})"),
+            ScalarOp::Sqrt => format!("sqrt({a})"),
+            ScalarOp::Ne => return self.helper(Helper::NeF32, format!("ne_f32({a}, {b})")),
+            // The orders of WGSL are false on NaN.
+            ScalarOp::Eq => format!("{a} == {b}"),
+            ScalarOp::Lt => format!("{a} < {b}"),
+            ScalarOp::Le => format!("{a} <= {b}"),
+            ScalarOp::Gt => format!("{a} > {b}"),
+            ScalarOp::Ge => format!("{a} >= {b}"),
+            ScalarOp::Rem
+            | ScalarOp::And
+            | ScalarOp::Or
+            | ScalarOp::Xor
+            | ScalarOp::Not
+            | ScalarOp::Shl
+            | ScalarOp::Shr
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         })
     }
 
-    fn int_op(&mut self, op: ScalarOp, dtype: DType, args: &[String]) -> Option<String> {
+    fn int_op(&mut self, op: ScalarOp, dtype: DType, [a, b, _]: [&str; 3]) -> Option<String> {
         let signed = dtype.kind() == Kind::Signed;
         let name = if signed { "i32" } else { "u32" };
-        Some(match (op, args) {
-            (ScalarOp::Add, [a, b]) => format!("{a} + {b}"),
-            (ScalarOp::Sub, [a, b]) => format!("{a} - {b}"),
-            (ScalarOp::Mul, [a, b]) => format!("{a} * {b}"),
-            (ScalarOp::Div, [a, b]) => {
+        Some(match op {
+            ScalarOp::Add => format!("{a} + {b}"),
+            ScalarOp::Sub => format!("{a} - {b}"),
+            ScalarOp::Mul => format!("{a} * {b}"),
+            ScalarOp::Div => {
                 let helper = if signed { Helper::DivI32 } else { Helper::DivU32 };
                 return self.helper(helper, format!("div_{name}({a}, {b})"));
             }
-            (ScalarOp::Rem, [a, b]) => {
+            ScalarOp::Rem => {
                 let helper = if signed { Helper::RemI32 } else { Helper::RemU32 };
                 return self.helper(helper, format!("rem_{name}({a}, {b})"));
             }
-            (ScalarOp::Max, [a, b]) => format!("max({a}, {b})"),
-            (ScalarOp::Min, [a, b]) => format!("min({a}, {b})"),
-            (ScalarOp::Neg, [a]) => format!("{name}(0) - {a}"),
-            (ScalarOp::Abs, [a]) if signed => format!("abs({a})"),
-            (ScalarOp::Abs, [a]) => a.clone(),
-            (ScalarOp::And, [a, b]) => format!("{a} & {b}"),
-            (ScalarOp::Or, [a, b]) => format!("{a} | {b}"),
-            (ScalarOp::Xor, [a, b]) => format!("{a} ^ {b}"),
-            (ScalarOp::Not, [a]) => format!("~{a}"),
+            ScalarOp::Max => format!("max({a}, {b})"),
+            ScalarOp::Min => format!("min({a}, {b})"),
+            ScalarOp::Neg => format!("{name}(0) - {a}"),
+            ScalarOp::Abs if signed => format!("abs({a})"),
+            ScalarOp::Abs => a.to_owned(),
+            ScalarOp::And => format!("{a} & {b}"),
+            ScalarOp::Or => format!("{a} | {b}"),
+            ScalarOp::Xor => format!("{a} ^ {b}"),
+            ScalarOp::Not => format!("~{a}"),
             // The count of an i64 is taken modulo 64, which 32 bits cannot follow.
-            (ScalarOp::Shl | ScalarOp::Shr, _) if dtype == DType::I64 => return None,
-            (ScalarOp::Shl | ScalarOp::Shr, [a, count]) => {
+            ScalarOp::Shl | ScalarOp::Shr if dtype == DType::I64 => return None,
+            ScalarOp::Shl | ScalarOp::Shr => {
                 let symbol = if op == ScalarOp::Shl { "<<" } else { ">>" };
-                let count = if signed { format!("bitcast<u32>({count})") } else { count.clone() };
+                let count = if signed { format!("bitcast<u32>({b})") } else { b.to_owned() };
                 format!("{a} {symbol} ({count} & 31u)")
             }
-            (ScalarOp::Ne, [a, b]) => format!("{a} != {b}"),
-            _ => return comparison(op, args),
+            ScalarOp::Eq => format!("{a} == {b}"),
+            ScalarOp::Ne => format!("{a} != {b}"),
+            ScalarOp::Lt => format!("{a} < {b}"),
+            ScalarOp::Le => format!("{a} <= {b}"),
+            ScalarOp::Gt => format!("{a} > {b}"),
+            ScalarOp::Ge => format!("{a} >= {b}"),
+            ScalarOp::Fma
+            | ScalarOp::Floor
+            | ScalarOp::Ceil
+            | ScalarOp::Trunc
+            | ScalarOp::Round
+            | ScalarOp::Sqrt
+            | ScalarOp::Select
+            | ScalarOp::Convert(_)
+            | ScalarOp::Bitcast(_)
+            | ScalarOp::Call(_) => return None,
         })
     }
 
@@ -128,51 +161,10 @@ fn bitcast(from: DType, to: DType, a: &str) -> Option<String> {
     }
 }
 
-/// The comparisons that WGSL writes alike for all numbers; its orders are false on NaN.
-fn comparison(op: ScalarOp, args: &[String]) -> Option<String> {
-    let [a, b] = args else { return None };
-    Some(match op {
-        ScalarOp::Eq => format!("{a} == {b}"),
-        ScalarOp::Lt => format!("{a} < {b}"),
-        ScalarOp::Le => format!("{a} <= {b}"),
-        ScalarOp::Gt => format!("{a} > {b}"),
-        ScalarOp::Ge => format!("{a} >= {b}"),
-        ScalarOp::Ne
-        | ScalarOp::Add
-        | ScalarOp::Sub
-        | ScalarOp::Mul
-        | ScalarOp::Div
-        | ScalarOp::Rem
-        | ScalarOp::Max
-        | ScalarOp::Min
-        | ScalarOp::Fma
-        | ScalarOp::Neg
-        | ScalarOp::Abs
-        | ScalarOp::Floor
-        | ScalarOp::Ceil
-        | ScalarOp::Trunc
-        | ScalarOp::Round
-        | ScalarOp::Sqrt
-        | ScalarOp::And
-        | ScalarOp::Or
-        | ScalarOp::Xor
-        | ScalarOp::Not
-        | ScalarOp::Shl
-        | ScalarOp::Shr
-        | ScalarOp::Select
-        | ScalarOp::Convert(_)
-        | ScalarOp::Bitcast(_)
-        | ScalarOp::Call(_) => return None,
-    })
-}
-
 /// False < true.
-fn bool_op(op: ScalarOp, args: &[String]) -> Option<String> {
-    if let (ScalarOp::Not, [a]) = (op, args) {
-        return Some(format!("!{a}"));
-    }
-    let [a, b] = args else { return None };
+fn bool_op(op: ScalarOp, [a, b, _]: [&str; 3]) -> Option<String> {
     Some(match op {
+        ScalarOp::Not => format!("!{a}"),
         ScalarOp::And | ScalarOp::Min => format!("{a} & {b}"),
         ScalarOp::Or | ScalarOp::Max => format!("{a} | {b}"),
         ScalarOp::Xor | ScalarOp::Ne => format!("{a} != {b}"),
@@ -181,8 +173,7 @@ fn bool_op(op: ScalarOp, args: &[String]) -> Option<String> {
         ScalarOp::Le => format!("!{a} | {b}"),
         ScalarOp::Gt => format!("{a} & !{b}"),
         ScalarOp::Ge => format!("{a} | !{b}"),
-        ScalarOp::Not
-        | ScalarOp::Add
+        ScalarOp::Add
         | ScalarOp::Sub
         | ScalarOp::Mul
         | ScalarOp::Div

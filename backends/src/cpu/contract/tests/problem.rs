@@ -44,10 +44,7 @@ pub(super) struct Random(pub(super) u64);
 
 impl Random {
     pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((self.0 >> 33) as usize) % end
     }
 
@@ -79,17 +76,8 @@ pub(super) enum Layout {
 
 use Layout::*;
 
-pub(super) const WRITABLE: [Layout; 9] = [
-    RowMajor,
-    ColMajor,
-    PaddedRows,
-    PaddedCols,
-    Strided,
-    NegativeRows,
-    NegativeCols,
-    Negative,
-    NegativeColMajor,
-];
+pub(super) const WRITABLE: [Layout; 9] =
+    [RowMajor, ColMajor, PaddedRows, PaddedCols, Strided, NegativeRows, NegativeCols, Negative, NegativeColMajor];
 pub(super) const READABLE: [Layout; 12] = [
     RowMajor,
     ColMajor,
@@ -147,19 +135,12 @@ impl<T: Sample> Matrices<T> {
         let size = margin * 2 + matrix as usize * batch.max(1);
         let origin = (margin as isize - across.min(0) - down.min(0)) as usize;
         let data = (0..size).map(|_| random.value()).collect();
-        Matrices {
-            data,
-            origin,
-            batch_stride,
-            row_stride,
-            col_stride,
-        }
+        Matrices { data, origin, batch_stride, row_stride, col_stride }
     }
 
     pub(super) fn at(&self, batch: usize, row: usize, col: usize) -> usize {
-        let offset = batch as isize * self.batch_stride
-            + row as isize * self.row_stride
-            + col as isize * self.col_stride;
+        let offset =
+            batch as isize * self.batch_stride + row as isize * self.row_stride + col as isize * self.col_stride;
         (self.origin as isize + offset) as usize
     }
 
@@ -179,18 +160,8 @@ impl<T: Sample> Matrices<T> {
     pub(super) fn view_mut(&mut self) -> ViewMut<T> {
         // SAFETY: the origin lies in the buffer; the pointer keeps the whole buffer in reach.
         let ptr = unsafe { self.data.as_mut_ptr().add(self.origin) };
-        let Matrices {
-            batch_stride,
-            row_stride,
-            col_stride,
-            ..
-        } = *self;
-        ViewMut {
-            ptr,
-            batch_stride,
-            row_stride,
-            col_stride,
-        }
+        let Matrices { batch_stride, row_stride, col_stride, .. } = *self;
+        ViewMut { ptr, batch_stride, row_stride, col_stride }
     }
 }
 
@@ -256,9 +227,7 @@ unsafe extern "C" fn visit<T: Sample>(
     }
     for i in row..row_end {
         for j in col..col_end {
-            let offset = batch as isize * c.batch_stride
-                + i as isize * c.row_stride
-                + j as isize * c.col_stride;
+            let offset = batch as isize * c.batch_stride + i as isize * c.row_stride + j as isize * c.col_stride;
             // SAFETY: the element exists, and the driver gives each to one call.
             unsafe {
                 let at = c.ptr.offset(offset);
@@ -283,35 +252,17 @@ impl<T: Sample> Problem<T> {
         let a = Matrices::new(random, case.a, case.batch, case.m, case.k, case.shared.0);
         let b = Matrices::new(random, case.b, case.batch, case.k, case.n, case.shared.1);
         let c = Matrices::new(random, case.c, case.batch, case.m, case.n, false);
-        let mut problem = Problem {
-            case,
-            a,
-            b,
-            c,
-            exact: Vec::new(),
-        };
+        let mut problem = Problem { case, a, b, c, exact: Vec::new() };
         problem.exact = problem.solve();
         problem
     }
 
     /// A compensated inner product (Ogita, Rump and Oishi 2005, algorithm Dot2), as good as twice the precision of f64.
     pub(super) fn solve(&self) -> Vec<(f64, f64)> {
-        let Case {
-            batch,
-            m,
-            n,
-            k,
-            accumulate,
-            epilogue,
-            ..
-        } = self.case;
+        let Case { batch, m, n, k, accumulate, epilogue, .. } = self.case;
         let mut exact = Vec::with_capacity(batch * m * n);
         for (g, i, j) in indices(batch, m, n) {
-            let old = if accumulate {
-                self.c.get(g, i, j).to_f64()
-            } else {
-                0.0
-            };
+            let old = if accumulate { self.c.get(g, i, j).to_f64() } else { 0.0 };
             let (mut sum, mut low, mut size) = (old, 0.0, old.abs());
             for p in 0..k {
                 let (x, y) = (self.a.get(g, i, p).to_f64(), self.b.get(g, p, j).to_f64());
@@ -336,25 +287,14 @@ impl<T: Sample> Problem<T> {
 
     /// C after the product. Panics if an element is wrong, or one that is not in C has changed.
     pub(super) fn run(&self, pool: &Pool, workspace: &mut Workspace, packed: bool) -> Vec<T> {
-        let Case {
-            batch,
-            m,
-            n,
-            k,
-            accumulate,
-            epilogue,
-            ..
-        } = self.case;
+        let Case { batch, m, n, k, accumulate, epilogue, .. } = self.case;
         let mut c = self.c.clone();
         let visits = Visits {
             c: c.view_mut(),
             shape: (batch, m, n),
             counts: (0..batch * m * n).map(|_| AtomicU8::new(0)).collect(),
         };
-        let call = Epilogue {
-            run: visit::<T>,
-            ctx: (&raw const visits).cast(),
-        };
+        let call = Epilogue { run: visit::<T>, ctx: (&raw const visits).cast() };
         let job = Contraction {
             batch,
             m,
@@ -375,24 +315,13 @@ impl<T: Sample> Problem<T> {
                 contract(&job, pool, workspace);
             }
         }
-        let what = || {
-            format!(
-                "{:?} {:?} {} threads packed {packed}",
-                self.case,
-                workspace.isa(),
-                pool.threads()
-            )
-        };
+        let what = || format!("{:?} {:?} {} threads packed {packed}", self.case, workspace.isa(), pool.threads());
         let mut inside = vec![false; c.data.len()];
         let mut result = Vec::with_capacity(batch * m * n);
         for ((g, i, j), &(value, bound)) in indices(batch, m, n).zip(&self.exact) {
             let got = c.get(g, i, j);
             let error = (got.to_f64() - value).abs();
-            assert!(
-                error <= bound,
-                "{}: ({g}, {i}, {j}) is {got:?}, not {value}, bound {bound:e}",
-                what()
-            );
+            assert!(error <= bound, "{}: ({g}, {i}, {j}) is {got:?}, not {value}, bound {bound:e}", what());
             inside[c.at(g, i, j)] = true;
             result.push(got);
         }
@@ -400,23 +329,12 @@ impl<T: Sample> Problem<T> {
             let same = c.data[at].bits() == self.c.data[at].bits();
             assert!(*inside || same, "{}: wrote outside of C at {at}", what());
         }
-        let once = visits
-            .counts
-            .iter()
-            .all(|count| count.load(Ordering::Relaxed) == u8::from(epilogue));
-        assert!(
-            once,
-            "{}: the epilogue missed or repeated an element",
-            what()
-        );
+        let once = visits.counts.iter().all(|count| count.load(Ordering::Relaxed) == u8::from(epilogue));
+        assert!(once, "{}: the epilogue missed or repeated an element", what());
         result
     }
 }
 
-pub(super) fn indices(
-    batch: usize,
-    m: usize,
-    n: usize,
-) -> impl Iterator<Item = (usize, usize, usize)> {
+pub(super) fn indices(batch: usize, m: usize, n: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     (0..batch).flat_map(move |g| (0..m).flat_map(move |i| (0..n).map(move |j| (g, i, j))))
 }
