@@ -34,6 +34,9 @@ fn report(config: &Config, explain: bool) -> lehr::Result<()> {
     let found = trainer.classes(&test)?;
     let labels = train::labels(&test)?;
 
+    if let (Some(first), Some(last)) = (report.losses.first(), report.losses.last()) {
+        println!("loss: {first:.4} at the start, {last:.4} at the end");
+    }
     println!("test accuracy: {:.1} %", 100.0 * report.accuracy);
     println!("\n{}", show::confusion(&labels, &found));
     println!("{}", show::digits(&test, &labels, &found, 4)?);
