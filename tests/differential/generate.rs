@@ -114,7 +114,7 @@ impl Generator {
         let large = r.one_in(100);
         let mut b = Builder::new("g");
         let mut bindings = Bindings::default();
-        let mut size = |r: &mut Rng| {
+        let size = |r: &mut Rng| {
             let n = *r.pick(&[0, 1, 1, 2, 3, 3, 4, 5, 7, 8, 9, 16, 17, 33]);
             i64::min(n, limits.size)
         };
@@ -132,7 +132,7 @@ impl Generator {
             let value = size(&mut r);
             bindings.bind(&symbol, value).expect("bound once");
             if value >= 1 && r.one_in(2) {
-                facts.assume(Fact::ge(&Dim::from(&symbol), Dim::ONE)).expect("no other fact");
+                facts.assume(Fact::ge(Dim::from(&symbol), Dim::ONE)).expect("no other fact");
             }
             pool.push(Dim::from(&symbol));
             b.param(format!("size_{name}"), ParamKind::Input, Type::new(DType::Bool, [Dim::from(&symbol)]));

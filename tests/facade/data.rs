@@ -87,7 +87,7 @@ fn executables_take_the_columns_they_have_inputs_for() {
     let mut both = Function::new("f").output("z", &(&x - &y)).compile(crate::interp()).unwrap();
     let mut one = Function::new("g").output("z", &(&x * 2)).compile(crate::interp()).unwrap();
     assert_eq!(both.run(data.all()).unwrap().unpack::<Vec<f32>>().unwrap(), [2.0, 2.0]);
-    assert_eq!(one.run(&data.all()).unwrap().unpack::<Vec<f32>>().unwrap(), [6.0, 8.0]);
+    assert_eq!(one.run(data.all()).unwrap().unpack::<Vec<f32>>().unwrap(), [6.0, 8.0]);
 }
 
 #[cfg(feature = "npz")]

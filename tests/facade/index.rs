@@ -1,5 +1,7 @@
 //! Slices and positions from data.
 
+#![expect(clippy::reversed_empty_ranges, reason = "what such ranges select is the point")]
+
 use lehr::prelude::*;
 
 use crate::{broken, check, check_type};
