@@ -71,7 +71,7 @@ pub fn logistic<E: Emit>(e: &mut E, x: E::V) -> E::V {
 }
 
 /// (p, s) with e^x = p·s·s, p in 0.49 ..= 2.01 and s = 2^m, for x in -170 ..= 170.
-pub fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
+fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
     let (t, m) = round_scaled(e, x, 0.5 * LOG2_E, 127.0);
     let r = reduce(e, x, m, 2.0);
     let p = horner(
@@ -90,11 +90,14 @@ fn exp_negative<E: Emit>(e: &mut E, x: E::V) -> E::V {
     lower(e, p, s)
 }
 
-/// (q, r, s) with e^(x + low) = (1 + q·r)·s·2^-24, |r| ≤ ln 2 / 2 and s = 2^(n + 24), for x in -104 ..= 64 and a tiny `low`.
-///
-/// With the exponent raised by 24 one factor is normal down to the least subnormal result.
+/// [`exp_shifted`] with the exponent raised by 24, for x in -104 ..= 64 and a tiny `low`: s is normal down to the least subnormal result.
 pub fn exp_raised<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>) -> (E::V, E::V, E::V) {
-    let (t, n) = round_scaled(e, x, LOG2_E, 127.0 + 24.0);
+    exp_shifted(e, x, low, 24.0)
+}
+
+/// (q, r, s) with e^(x + low) = (1 + q·r)·s·2^-shift, |r| ≤ ln 2 / 2 and s = 2^(n + shift), for n + shift in -126 ..= 127; s is infinite at 128.
+pub fn exp_shifted<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>, shift: f32) -> (E::V, E::V, E::V) {
+    let (t, n) = round_scaled(e, x, LOG2_E, 127.0 + shift);
     let mut r = reduce(e, x, n, 1.0);
     if let Some(low) = low {
         r = e.add(r, low);

@@ -1,7 +1,7 @@
 //! tanh, sinh, cosh.
 
 use super::emit::Emit;
-use super::exp::exp_parts;
+use super::exp::exp_shifted;
 use super::parts::{at_most, horner, power_of_two, round_scaled, with_sign};
 use std::f32::consts::{LN_2, LOG2_E};
 
@@ -54,13 +54,13 @@ pub fn cosh<E: Emit>(e: &mut E, x: E::V) -> E::V {
     e.add(h, rest)
 }
 
-/// h = e^a/2 and 1/(4h) for a ≥ 0; halving inside the scale lets h exceed e^88.7 / 2 without overflow.
+/// h = e^a/2 and 1/(4h) for a ≥ 0; a scale of a quarter lets h exceed e^88.7 / 2 without overflow.
 fn half_exp<E: Emit>(e: &mut E, a: E::V) -> (E::V, E::V) {
     let a = at_most(e, a, 90.0);
-    let (p, s) = exp_parts(e, a);
-    let (half, quarter) = (e.f32(0.5), e.f32(0.25));
-    let half_s = e.mul(s, half);
+    let (q, r, s) = exp_shifted(e, a, None, -2.0);
+    let (one, quarter) = (e.f32(1.0), e.f32(0.25));
+    let p = e.fma(q, r, one);
     let h = e.mul(p, s);
-    let h = e.mul(h, half_s);
+    let h = e.add(h, h);
     (h, e.div(quarter, h))
 }
