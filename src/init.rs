@@ -26,13 +26,13 @@ pub fn ones(shape: &[usize]) -> Array {
 /// ```
 pub fn uniform(key: Key, shape: &[usize], low: f32, high: f32) -> Array {
     let span = high - low;
-    fill(shape, key.words_of_stream().map(|w| low + unit(w) * span))
+    fill(shape, key, |a, _| low + unit(a) * span)
 }
 
 /// `f32` numbers of the normal distribution: `mean + n · std` with `n` of [`random::normal`](crate::random::normal), whose
 /// functions are taken in `f64` and rounded here as on the reference backend.
 pub fn normal(key: Key, shape: &[usize], mean: f32, std: f32) -> Array {
-    fill(shape, key.blocks().map(|block| mean + standard_normal(block) * std))
+    fill(shape, key, |a, b| mean + standard_normal(a, b) * std)
 }
 
 /// Uniform with the variance `2 / (in + out)`, for layers before tanh or sigmoid.
@@ -77,16 +77,15 @@ fn unit(word: u32) -> f32 {
 }
 
 /// Box and Muller's transform, each step rounded to `f32`.
-fn standard_normal([a, b]: [u32; 2]) -> f32 {
+fn standard_normal(a: u32, b: u32) -> f32 {
     let u = ((a >> 8) + 1) as f32 * 0.5f32.powi(24);
     let log = f64::from(u).ln() as f32;
     let angle = unit(b) * std::f32::consts::TAU;
     (log * -2.0).sqrt() * f64::from(angle).cos() as f32
 }
 
-fn fill(shape: &[usize], numbers: impl Iterator<Item = f32>) -> Array {
-    let count = shape.iter().product();
-    let elements: Vec<f32> = numbers.take(count).collect();
+fn fill(shape: &[usize], key: Key, number: impl Fn(u32, u32) -> f32) -> Array {
+    let elements = key.draw(shape.iter().product(), number);
     // The count is the shape's, so the shape fits.
     Array::new(shape, elements).unwrap_or_else(|_| Array::zeros(DType::F32, shape))
 }

@@ -54,6 +54,11 @@
 // The derive macro's output names the crate, also inside it.
 extern crate self as lehr;
 
+/// The README's programs, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod composite;
 pub mod context;
 pub mod data;

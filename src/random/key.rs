@@ -1,6 +1,9 @@
 //! Keys of random streams, on the host.
 
-use lehr_ir::ops::random::threefry2x32;
+use lehr_ir::ops::random::{threefry2x32, threefry2x32_lanes};
+
+/// How many blocks of a stream are made together.
+const LANES: usize = 16;
 
 /// A key of a random stream: two words. Equal keys give equal numbers, on every machine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,12 +49,20 @@ impl Key {
 
     /// The random words of the stream, in order: those of [`random::bits`](crate::random::bits) as `u32`.
     pub fn words_of_stream(self) -> impl Iterator<Item = u32> {
-        self.blocks().map(|[a, _]| a)
+        (0u64..).map(move |i| threefry2x32(self.0, [(i >> 32) as u32, i as u32])[0])
     }
 
-    /// The pairs of random words of the stream.
-    pub(crate) fn blocks(self) -> impl Iterator<Item = [u32; 2]> {
-        (0u64..).map(move |i| threefry2x32(self.0, [(i >> 32) as u32, i as u32]))
+    /// What `f` makes of the first blocks of the stream, each of two words.
+    pub(crate) fn draw<T>(self, count: usize, f: impl Fn(u32, u32) -> T) -> Vec<T> {
+        let mut out = Vec::with_capacity(count);
+        while out.len() < count {
+            let at = |i: usize| (out.len() + i) as u64;
+            let counters = [std::array::from_fn(|i| (at(i) >> 32) as u32), std::array::from_fn(|i| at(i) as u32)];
+            let [a, b]: [[u32; LANES]; 2] = threefry2x32_lanes(self.0, counters);
+            let left = count - out.len();
+            out.extend(a.iter().zip(&b).take(left).map(|(&a, &b)| f(a, b)));
+        }
+        out
     }
 }
 

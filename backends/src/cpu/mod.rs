@@ -17,6 +17,7 @@ pub mod pool;
 pub mod program;
 mod run;
 pub mod table;
+pub mod wide;
 
 pub use code::{CompileError, Compiler, Options};
 pub use pool::Pool;

@@ -186,7 +186,7 @@ impl Instance {
                 *place = Array::from_recycled(shape, data, &self.recycler).map_err(EvalError::from)?;
             }
         }
-        self.arena.reserve(bound.arena);
+        self.arena.reserve(bound.arena + run::SLACK);
         self.scratch.reserve(self.program.scratch.next_multiple_of(64) * pool.threads());
         let memory = run::Memory {
             arena: &mut self.arena,

@@ -42,11 +42,21 @@ impl<T: Copy> Shared<T> {
     }
 }
 
-/// What is read where an array has no elements: loads that were moved out of loops without iterations.
-#[repr(align(64))]
-struct Nothing([u8; 4096]);
+/// Bytes that may be read behind every buffer: code may look at the first elements of one that has none, before a loop that
+/// then runs no iteration.
+pub(super) const SLACK: usize = 4096;
 
-static NOTHING: Nothing = Nothing([0; 4096]);
+/// What is read where an array has no elements.
+#[repr(align(64))]
+struct Nothing([u8; SLACK]);
+
+static NOTHING: Nothing = Nothing([0; SLACK]);
+
+/// Where an array that is only read starts.
+fn readable(a: &Array) -> *mut u8 {
+    let start = if a.is_empty() { NOTHING.0.as_ptr() } else { a.data().as_ptr() };
+    start.cast_mut()
+}
 
 /// The memory of one call, borrowed for its length.
 pub(super) struct Memory<'a> {
@@ -68,10 +78,8 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
     let Bound { commands, operands, sizes, pointers, bindings, .. } = bound;
     let mut locate = |s: Source| -> *mut u8 {
         match s {
-            // Code may look at the first elements of an array before a loop that runs no iteration.
-            Source::Param(i) if args[i as usize].is_empty() => NOTHING.0.as_ptr().cast_mut(),
-            Source::Param(i) => args[i as usize].data().as_ptr().cast_mut(),
-            Source::Constant(i) => program.plan().constants[i as usize].data().as_ptr().cast_mut(),
+            Source::Param(i) => readable(&args[i as usize]),
+            Source::Constant(i) => readable(&program.plan().constants[i as usize]),
             Source::Result(i) => {
                 let i = i as usize;
                 let place = if i < outputs.len() { &mut outputs[i] } else { &mut updates[i - outputs.len()] };

@@ -198,21 +198,31 @@ impl GraphJson {
             let at = format!("node {i} ({})", node.op);
             add_node(&mut b, node, depth).map_err(|e| format!("{at}: {e}"))?;
         }
+        // The types of what leaves a region are read by the rule of the operation that holds it, before the verifier sees it.
         for output in self.outputs {
-            b.output(output.name, Value(output.value));
+            let value = defined(&b, output.value).map_err(|e| format!("output `{}`: {e}", output.name))?;
+            b.output(output.name, value);
         }
         for update in self.updates {
-            b.update(update.param, Value(update.value));
+            if update.param as usize >= b.graph().params().len() {
+                return Err(format!("an update names parameter {}, which does not exist", update.param));
+            }
+            let value = defined(&b, update.value).map_err(|e| format!("the update of parameter {}: {e}", update.param))?;
+            b.update(update.param, value);
         }
         Ok(b.finish())
     }
 }
 
-fn add_node(b: &mut Builder, node: NodeJson, depth: usize) -> Result<(), String> {
-    let operands: SmallVec<[Value; 3]> = node.operands.into_iter().map(Value).collect();
-    if let Some(v) = operands.iter().find(|v| v.index() >= b.graph().value_count()) {
-        return Err(format!("value {} is not defined above", v.0));
+fn defined(b: &Builder, value: u32) -> Result<Value, String> {
+    if (value as usize) < b.graph().value_count() {
+        return Ok(Value(value));
     }
+    Err(format!("value {value} is not defined above"))
+}
+
+fn add_node(b: &mut Builder, node: NodeJson, depth: usize) -> Result<(), String> {
+    let operands = node.operands.into_iter().map(|v| defined(b, v)).collect::<Result<SmallVec<[Value; 3]>, _>>()?;
     let attrs = node.attrs.into_iter().map(|(name, attr)| Ok((name, attr.build(depth, 1)?)));
     let attrs = Attrs(attrs.collect::<Result<_, String>>()?);
     let op = Op::from_attrs(&node.op, attrs).map_err(|e| e.to_string())?;

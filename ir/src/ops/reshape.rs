@@ -35,6 +35,10 @@ impl Reshape {
     ///
     /// Runs of dims whose products agree are matched one by one, so that a split or merged dim leaves the others untouched.
     pub fn operand_index(&self, operand: &[Dim], index: &[Dim]) -> Shape {
+        // An operand without elements is never read, and no index into it could be worked out.
+        if operand.iter().any(Dim::is_zero) {
+            return operand.iter().map(|_| Dim::ZERO).collect();
+        }
         let mut out = Shape::new();
         let (mut i, mut j) = (0, 0);
         while i < operand.len() {

@@ -90,3 +90,33 @@ fn hostile_text_is_refused() {
         eprintln!("{:?}: {}", start.elapsed(), text[..40].trim_end());
     }
 }
+
+#[test]
+fn json_that_names_what_does_not_exist_is_refused() {
+    let body = |output: u32, update: &str| {
+        format!(
+            r#"{{"name": "g", "params": [{{"name": "p", "kind": "input", "type": {{"dtype": "f32", "shape": []}}}}],
+                "nodes": [], "outputs": [{{"name": "y", "value": {output}}}], "updates": [{update}]}}"#
+        )
+    };
+    let caller = |body: &str| {
+        format!(
+            r#"{{"name": "f", "params": [{{"name": "x", "kind": "input", "type": {{"dtype": "f32", "shape": []}}}}],
+                "nodes": [{{"op": "call", "operands": [0], "types": [{{"dtype": "f32", "shape": []}}],
+                           "attrs": {{"name": {{"str": "g"}}, "body": {{"region": {body}}}}}}}],
+                "outputs": [{{"name": "y", "value": 1}}]}}"#
+        )
+    };
+    let read = |json: &str| serde_json::from_str::<Graph>(json);
+    read(&caller(&body(0, ""))).expect("is a graph");
+    for (bad, want) in [
+        (body(9, ""), "output `y`: value 9 is not defined above"),
+        (body(0, r#"{"param": 7, "value": 0}"#), "an update names parameter 7"),
+        (body(0, r#"{"param": 0, "value": 7}"#), "the update of parameter 0: value 7 is not defined above"),
+    ] {
+        for json in [bad.clone(), caller(&bad)] {
+            let message = read(&json).expect_err(want).to_string();
+            assert!(message.contains(want), "got {message}\nwant {want}");
+        }
+    }
+}

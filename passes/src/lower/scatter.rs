@@ -17,6 +17,10 @@ impl Lowerer<'_> {
         let (x, updates) = (node.operands[0], node.operands[2]);
         let ty = self.graph.ty(x).clone();
         let update_shape = self.graph.ty(updates).shape.clone();
+        if count(&ty.shape).is_zero() {
+            // A buffer without elements is as good as written.
+            return;
+        }
         let out = self.buffer(node.result());
         let nothing = |_: NodeId| false;
         let (p, j) = (self.loops.parallel.clone(), self.loops.lane.clone());
@@ -43,23 +47,26 @@ impl Lowerer<'_> {
         for (axis, extent) in around.into_iter().rev() {
             body.close(&axis.symbol, AxisKind::Serial, extent, Vec::new());
         }
-        for axis in &loops {
-            body.open(&axis.symbol);
-        }
-        let at: Vec<Dim> = loops.iter().map(|a| a.at.clone()).collect();
-        let (target, guard) = body.at_node(node, |e| scatter.target(e, &at));
-        let flat = flat_index(&ty.shape, &target);
-        let update = body.value(updates, &at);
-        let new = match scatter.combine {
-            Combine::Replace => update,
-            other => {
-                let old = body.load_if(memory, flat.clone(), guard.clone());
-                body.apply(scalar(other), &[old, update])
+        // Without updates the loops around them are empty, and what they read may have no element.
+        if !count(&update_shape).is_zero() {
+            for axis in &loops {
+                body.open(&axis.symbol);
             }
-        };
-        body.store_if(memory, flat, new, guard);
-        for (axis, extent) in loops.iter().zip(&update_shape).rev() {
-            body.close(&axis.symbol, AxisKind::Serial, extent.clone(), Vec::new());
+            let at: Vec<Dim> = loops.iter().map(|a| a.at.clone()).collect();
+            let (target, guard) = body.at_node(node, |e| scatter.target(e, &at));
+            let flat = flat_index(&ty.shape, &target);
+            let update = body.value(updates, &at);
+            let new = match scatter.combine {
+                Combine::Replace => update,
+                other => {
+                    let old = body.load_if(memory, flat.clone(), guard.clone());
+                    body.apply(scalar(other), &[old, update])
+                }
+            };
+            body.store_if(memory, flat, new, guard);
+            for (axis, extent) in loops.iter().zip(&update_shape).rev() {
+                body.close(&axis.symbol, AxisKind::Serial, extent.clone(), Vec::new());
+            }
         }
         debug_assert!(count(&ty.shape).fault().is_none());
         let locs = vec![node.loc.clone()];
