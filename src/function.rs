@@ -158,6 +158,7 @@ impl Function {
         roots.extend(self.updates.iter().map(|(v, _)| v.0.clone()));
         let first: Vec<Expr> = self.inputs.iter().map(|t| t.0.clone()).collect();
         let Imported { graph, roots, leaves, .. } = import(&self.name, &roots, &first)?;
+        self.check_closed(&leaves)?;
         let (new_values, targets) = roots[self.outputs.len()..].split_at(self.updates.len());
         let mut b = self.with_names(graph, &leaves, &roots[..self.outputs.len()], new_values)?;
         let targets = self.check_updates(&leaves, targets)?;
@@ -165,6 +166,19 @@ impl Function {
             b.0.update(target, value);
         }
         Ok(self.sorted(b.0.finish(), leaves))
+    }
+
+    /// Refuses placeholders of the bodies of transformations that have got out.
+    fn check_closed(&self, leaves: &[Leaf]) -> Result<()> {
+        for leaf in leaves {
+            let Leaf::Input(e) = leaf else { continue };
+            if let Some(name) = e.as_input().filter(|name| name.starts_with('%')) {
+                let what = name.trim_start_matches('%').trim_end_matches(|c: char| c.is_ascii_digit());
+                let rule = format!("a value that exists only inside the body given to `{what}` is used outside of it");
+                return Err(self.refuse(rule, "return it from the body, and use what comes back", e.loc()));
+            }
+        }
+        Ok(())
     }
 
     /// Adds outputs, and gives parameters their final names; also the new values of variables.

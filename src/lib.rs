@@ -61,6 +61,7 @@ struct Readme;
 
 mod composite;
 pub mod context;
+pub mod control;
 pub mod data;
 mod engine;
 mod error;

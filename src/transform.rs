@@ -14,6 +14,7 @@ use lehr_passes::batch;
 use lehr_passes::derivative::{self, DiffError};
 
 use crate::composite::Composite;
+use crate::scope;
 use crate::shape::IntoAxis;
 use crate::tensor::{Tensor, settle, sound};
 use crate::tree::{self, Tree};
@@ -54,7 +55,7 @@ pub fn value_and_grad<T: Tree>(loss: &Tensor, wrt: &T) -> (Tensor, T::Mapped) {
 pub(crate) fn gradients(loss: &Tensor, leaves: &[Tensor], loc: &Loc) -> Result<(Tensor, Vec<Tensor>), Tensor> {
     let over = Over::new("grad", std::slice::from_ref(loss), leaves)?;
     let graph = derivative::value_and_grad(&over.graph, 0, &over.wrt()).map_err(|e| carry(&e, loc))?;
-    let mut outs = export(&graph, &over.args).into_iter().map(Tensor);
+    let mut outs = export(&graph, &over.args, &scope::region()).into_iter().map(Tensor);
     let value = outs.next().unwrap_or_else(|| loss.clone());
     Ok((value, over.spread(outs.collect())))
 }
@@ -85,7 +86,7 @@ fn try_vjp(outputs: &[Tensor], leaves: &[Tensor], given: &[Tensor], loc: &Loc) -
     let all: Vec<usize> = (0..outputs.len()).collect();
     let graph = derivative::vjp(&over.graph, &all, &over.wrt()).map_err(|e| carry(&e, loc))?;
     over.args.extend(given.iter().map(|t| t.0.clone()));
-    let outs = export(&graph, &over.args).into_iter().skip(outputs.len()).map(Tensor);
+    let outs = export(&graph, &over.args, &scope::region()).into_iter().skip(outputs.len()).map(Tensor);
     Ok(over.spread(outs.collect()))
 }
 
@@ -119,7 +120,7 @@ fn try_jvp(outputs: &[Tensor], leaves: &[Tensor], given: &[Tensor], loc: &Loc) -
         sums[u] = Some(sums[u].take().map_or_else(|| t.clone(), |s| s + t));
     }
     over.args.extend(sums.into_iter().flatten().map(|t| t.0));
-    let mut outs = export(&graph, &over.args).into_iter().skip(outputs.len()).map(Tensor);
+    let mut outs = export(&graph, &over.args, &scope::region()).into_iter().skip(outputs.len()).map(Tensor);
     let mut all = Vec::with_capacity(outputs.len());
     for o in outputs {
         let varies = o.dtype().is_some_and(lehr_ir::DType::is_inexact);
@@ -176,7 +177,7 @@ fn try_vmap(
         args[p] = leaf.0.clone();
     }
     let graph = batch::vmap(&over.graph, &in_axes, size).map_err(|e| carry_text(&e.to_string(), loc))?;
-    Ok(export(&graph, &args).into_iter().map(Tensor).collect())
+    Ok(export(&graph, &args, &scope::region()).into_iter().map(Tensor).collect())
 }
 
 type Examples = (Vec<Tensor>, Vec<usize>, Dim);

@@ -84,6 +84,12 @@ impl Attrs {
         self.with(name, Attr::Dims(dims.to_vec()))
     }
 
+    /// Adds a small non-negative integer.
+    #[must_use]
+    pub fn with_int(self, name: &str, value: usize) -> Self {
+        self.with(name, Attr::Int(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
     /// Adds an identifier.
     #[must_use]
     pub fn with_name(self, name: &str, value: &str) -> Self {

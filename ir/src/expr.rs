@@ -6,7 +6,7 @@
 //! An ill-typed operation gives an expression that carries its error; everything made from it carries it on.
 //! Dropping and walking are iterative, so that a chain of 100,000 nodes does not overflow a stack.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -187,6 +187,15 @@ impl Expr {
     fn key(&self) -> usize {
         Arc::as_ptr(&self.node) as usize
     }
+
+    fn result_key(&self) -> (usize, u32) {
+        (self.key(), self.result)
+    }
+
+    /// The names of the scopes around it when it was made.
+    pub fn scope(&self) -> Option<&str> {
+        self.node.scope.as_deref()
+    }
 }
 
 impl fmt::Debug for Expr {
@@ -308,8 +317,13 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     }
     let order = topological(roots, first);
     let mut b = Builder::new(name);
-    let mut import =
-        Import { values: HashMap::default(), names: HashMap::default(), leaves: Vec::new(), args: Vec::new() };
+    let mut import = Import {
+        values: HashMap::default(),
+        given: HashMap::default(),
+        names: HashMap::default(),
+        leaves: Vec::new(),
+        args: Vec::new(),
+    };
     for e in first {
         import.leaf(&mut b, e)?;
     }
@@ -329,14 +343,11 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     }
     b.set_facts(facts);
     for e in &order {
-        if import.values.contains_key(&e.key()) {
-            continue;
-        }
         match &e.node.kind {
             ExprKind::Apply(op, operands) => {
                 let operands: SmallVec<[Value; 3]> = operands.iter().filter_map(|o| import.value(o)).collect();
                 b.loc = e.node.loc.clone();
-                b.scope = b.scope_of_path(e.node.scope.as_deref().unwrap_or(""));
+                b.scope = b.scope_of_path(e.node.scope.as_deref().map_or("", visible_scope));
                 let id = b.push(op.clone(), operands, e.node.types.clone());
                 import.values.insert(e.key(), b.graph().node(id).results().collect());
             }
@@ -352,7 +363,17 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     Ok(Imported { graph: b.finish(), roots, leaves: import.leaves, args: import.args })
 }
 
+/// A path of scopes without those around the innermost region, which a component `#…` marks: a region has scopes of its own.
+fn visible_scope(path: &str) -> &str {
+    match path.rfind('#') {
+        Some(mark) => path[mark..].split_once('/').map_or("", |(_, inner)| inner),
+        None => path,
+    }
+}
+
 struct Import {
+    /// What was cut off: single results of nodes.
+    given: HashMap<(usize, u32), Value, FxBuildHasher>,
     values: HashMap<usize, SmallVec<[Value; 1]>, FxBuildHasher>,
     names: HashMap<String, (Value, Type), FxBuildHasher>,
     leaves: Vec<Leaf>,
@@ -361,11 +382,14 @@ struct Import {
 
 impl Import {
     fn value(&self, e: &Expr) -> Option<Value> {
+        if let Some(v) = self.given.get(&e.result_key()) {
+            return Some(*v);
+        }
         self.values.get(&e.key())?.get(e.result as usize).copied()
     }
 
     fn leaf(&mut self, b: &mut Builder, e: &Expr) -> Result<(), Errors> {
-        if self.values.contains_key(&e.key()) {
+        if self.value(e).is_some() {
             return Ok(());
         }
         let Some(ty) = e.ty() else { return Ok(()) };
@@ -373,8 +397,7 @@ impl Import {
             ExprKind::Input(n) => {
                 if let Some((v, known)) = self.names.get(&**n) {
                     if known == ty {
-                        let v = *v;
-                        self.values.insert(e.key(), SmallVec::from_iter([v]));
+                        self.given.insert(e.result_key(), *v);
                         return Ok(());
                     }
                     let message = format!("the input `{n}` is also made as {known}");
@@ -385,7 +408,7 @@ impl Import {
             ExprKind::Variable(v) => {
                 // A variable may be read by several nodes.
                 if let Some(i) = self.leaves.iter().position(|l| matches!(l, Leaf::Variable(w) if Arc::ptr_eq(v, w))) {
-                    self.values.insert(e.key(), SmallVec::from_iter([Value(i as u32)]));
+                    self.given.insert(e.result_key(), Value(i as u32));
                     return Ok(());
                 }
                 (ParamKind::Variable, v.name.clone(), Leaf::Variable(Arc::clone(v)))
@@ -399,7 +422,7 @@ impl Import {
         b.loc = e.node.loc.clone();
         let v = b.param(name.clone(), kind, ty.clone());
         self.names.insert(name, (v, ty.clone()));
-        self.values.insert(e.key(), SmallVec::from_iter([v]));
+        self.given.insert(e.result_key(), v);
         self.leaves.push(leaf);
         self.args.push(e.clone());
         Ok(())
@@ -447,18 +470,24 @@ fn import_error(op: &str, e: &Expr, message: String) -> Errors {
 
 /// The nodes reachable from `roots`, operands first, without what lies behind `cut`.
 fn topological(roots: &[Expr], cut: &[Expr]) -> Vec<Expr> {
-    let mut seen: HashMap<usize, (), FxBuildHasher> = cut.iter().map(|e| (e.key(), ())).collect();
+    let cut: HashSet<(usize, u32), FxBuildHasher> = cut.iter().map(Expr::result_key).collect();
+    topological_within(roots, &|e| !cut.contains(&e.result_key()))
+}
+
+/// The nodes reachable from `roots` through those that `enters` holds for, operands first.
+fn topological_within(roots: &[Expr], enters: &dyn Fn(&Expr) -> bool) -> Vec<Expr> {
+    let mut seen: HashSet<usize, FxBuildHasher> = HashSet::default();
     let mut order = Vec::new();
     // Each frame is a node and how many of its operands have been entered.
     let mut stack: Vec<(Expr, usize)> = Vec::new();
     for root in roots {
-        if seen.insert(root.key(), ()).is_none() {
+        if enters(root) && seen.insert(root.key()) {
             stack.push((root.clone(), 0));
         }
         while let Some((e, next)) = stack.last_mut() {
             if let Some(operand) = e.operands().get(*next).cloned() {
                 *next += 1;
-                if seen.insert(operand.key(), ()).is_none() {
+                if enters(&operand) && seen.insert(operand.key()) {
                     stack.push((operand, 0));
                 }
             } else if let Some((e, _)) = stack.pop() {
@@ -469,17 +498,77 @@ fn topological(roots: &[Expr], cut: &[Expr]) -> Vec<Expr> {
     order
 }
 
+/// What a region with these parameters takes from around it: the expressions that its own operations use and that are not its
+/// own, each once, in the order they are met.
+///
+/// `inside` says what was made while the region was traced; nothing else can depend on its parameters. If `hoist` is set, what
+/// was made inside and depends on no parameter counts as being around: a loop computes it once.
+/// What depends on nothing but constants and positions is nobody's: each region makes it for itself.
+pub fn captures(roots: &[Expr], params: &[Expr], inside: &dyn Fn(&Expr) -> bool, hoist: bool) -> Vec<Expr> {
+    let params: HashSet<(usize, u32), FxBuildHasher> = params.iter().map(Expr::result_key).collect();
+    let mut sides: HashMap<usize, Side, FxBuildHasher> = HashMap::default();
+    let side_of = |sides: &HashMap<usize, Side, FxBuildHasher>, e: &Expr| match sides.get(&e.key()) {
+        _ if params.contains(&e.result_key()) => Side::Inside,
+        Some(side) => *side,
+        None => Side::Around,
+    };
+    let mut found: Vec<Expr> = Vec::new();
+    let mut known: HashSet<(usize, u32), FxBuildHasher> = HashSet::default();
+    let opens = |e: &Expr| inside(e) || matches!(&e.node.kind, ExprKind::Apply(op, _) if generates(op));
+    for e in topological_within(roots, &|e| !params.contains(&e.result_key()) && opens(e)) {
+        let operands = || e.operands().iter().map(|o| side_of(&sides, o));
+        let side = match &e.node.kind {
+            ExprKind::Input(_) | ExprKind::Variable(_) | ExprKind::Data(_) | ExprKind::Invalid(_) => Side::Around,
+            ExprKind::Assume(of) => side_of(&sides, of),
+            ExprKind::Apply(op, _) if generates(op) && operands().all(|s| s == Side::Nobody) => Side::Nobody,
+            ExprKind::Apply(..) if operands().any(|s| s == Side::Inside) || (inside(&e) && !hoist) => Side::Inside,
+            ExprKind::Apply(..) => Side::Around,
+        };
+        sides.insert(e.key(), side);
+        if side == Side::Inside {
+            for o in e.operands() {
+                if side_of(&sides, o) == Side::Around && known.insert(o.result_key()) {
+                    found.push(o.clone());
+                }
+            }
+        }
+    }
+    for root in roots {
+        if side_of(&sides, root) == Side::Around && known.insert(root.result_key()) {
+            found.push(root.clone());
+        }
+    }
+    found
+}
+
+/// Where an operation belongs, seen from a region.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inside,
+    Nobody,
+    Around,
+}
+
+/// Whether a kernel generates the result for nothing, given its operand.
+fn generates(op: &Op) -> bool {
+    matches!(op, Op::Constant(_) | Op::Iota(_) | Op::Broadcast(_))
+}
+
 /// The graph's outputs as expressions, where `args` are its parameters.
 ///
-/// Locations and scopes of the graph's nodes carry over.
-pub fn export(graph: &Graph, args: &[Expr]) -> Vec<Expr> {
+/// Locations and scopes of the graph's nodes carry over; the scopes stand inside those `around`.
+pub fn export(graph: &Graph, args: &[Expr], around: &ScopePath) -> Vec<Expr> {
     let mut paths: HashMap<u32, ScopePath, FxBuildHasher> = HashMap::default();
     let mut values: Vec<Expr> = args.to_vec();
     for (_, node) in graph.nodes() {
         let operands: SmallVec<[Expr; 3]> = node.operands.iter().map(|v| values[v.index()].clone()).collect();
         let scope = paths.entry(node.scope.0).or_insert_with(|| {
             let path = graph.scope_path(node.scope);
-            (!path.is_empty()).then(|| path.into())
+            match around {
+                None => (!path.is_empty()).then(|| path.into()),
+                Some(around) if path.is_empty() => Some(Arc::clone(around)),
+                Some(around) => Some(format!("{around}/{path}").into()),
+            }
         });
         let types: Types = node.results().map(|v| graph.ty(v).clone()).collect();
         let kind = ExprKind::Apply(node.op.clone(), operands);

@@ -2,7 +2,7 @@
 //!
 //! One sweep applies [`Operation::batch`](lehr_ir::ops::Operation::batch) to the nodes that depend on a batched parameter; the
 //! rest is computed once. The batch dim stands first inside the graph. A call's body is batched as a body, once for all calls that
-//! share it, and so is its own derivative.
+//! share it, and so is its own derivative. Loops and branches have rules of their own in `control`.
 
 use std::sync::Arc;
 
@@ -14,6 +14,8 @@ use smallvec::SmallVec;
 
 use crate::inline_calls::merge_facts;
 use crate::rebuild::Operands;
+
+mod control;
 
 /// Why a graph cannot be batched.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -87,7 +89,7 @@ pub fn vmap(graph: &Graph, in_axes: &[Option<usize>], size: &Dim) -> Result<Grap
         sweep.map[p] = sweep.b.transpose(sweep.map[p], &perm)?;
     }
     sweep.nodes(size, &mut Bodies::default())?;
-    sweep.outputs(size)?;
+    sweep.outputs(size, &vec![true; graph.outputs().len()])?;
     for u in graph.updates() {
         if sweep.batched[u.value.index()] {
             return Err(BatchError::Update { name: graph.params()[u.param as usize].name.clone() });
@@ -141,6 +143,16 @@ impl<'g> Sweep<'g> {
             let operands: Operands = node.operands.iter().map(|v| self.map[v.index()]).collect();
             let flags: SmallVec<[bool; 3]> = node.operands.iter().map(|v| self.batched[v.index()]).collect();
             let is_batched = flags.contains(&true);
+            let regions = (!node.op.regions().is_empty()).then_some(&node.op);
+            if let (true, Some(done)) = (is_batched, regions.map(|op| bodies.control(b, op, &operands, &flags, size))) {
+                if let Some((results, batched)) = done? {
+                    for ((old, new), batched) in node.results().zip(results).zip(batched) {
+                        self.map[old.index()] = new;
+                        self.batched[old.index()] = batched;
+                    }
+                    continue;
+                }
+            }
             let results: SmallVec<[Value; 1]> = if !is_batched {
                 let types = node.results().map(|v| self.graph.ty(v).clone()).collect();
                 let new = b.push(node.op.clone(), operands, types);
@@ -161,13 +173,15 @@ impl<'g> Sweep<'g> {
         Ok(())
     }
 
-    /// Adds the outputs, those that do not depend on the example repeated.
-    fn outputs(&mut self, size: &Dim) -> Result<(), BatchError> {
+    /// Adds the outputs, those that must have the batch dim and do not depend on the example repeated; says which have it.
+    fn outputs(&mut self, size: &Dim, must: &[bool]) -> Result<SmallVec<[bool; 4]>, BatchError> {
+        let mut batched = SmallVec::new();
         self.b.loc = Loc::UNKNOWN;
         (self.b.scope, self.b.tag) = (lehr_ir::graph::ScopeId::ROOT, 0);
-        for o in self.graph.outputs() {
+        for (o, &must) in self.graph.outputs().iter().zip(must) {
             let mut v = self.map[o.value.index()];
-            if !self.batched[o.value.index()] {
+            batched.push(must || self.batched[o.value.index()]);
+            if must && !self.batched[o.value.index()] {
                 let ty = self.b.ty(v).clone();
                 let shape: Vec<Dim> = std::iter::once(size.clone()).chain(ty.shape.iter().cloned()).collect();
                 let axes: Vec<usize> = (1..=ty.rank()).collect();
@@ -175,7 +189,7 @@ impl<'g> Sweep<'g> {
             }
             self.b.output(o.name.clone(), v);
         }
-        Ok(())
+        Ok(batched)
     }
 }
 
@@ -217,20 +231,35 @@ impl Bodies {
         Ok(Call { name: format!("{}.vmap", call.name), attrs: call.attrs.clone(), body, jvp })
     }
 
+    /// A region over a batch; all its outputs have the batch dim.
     fn region(&mut self, body: &Region, flags: &[bool], size: &Dim, outer: &Builder) -> Result<Region, BatchError> {
         let key = (Arc::as_ptr(body), flags.into());
         if let Some(done) = self.done.get(&key) {
             return Ok(Arc::clone(done));
         }
+        let all = vec![true; body.outputs().len()];
+        let (done, _) = self.region_with(body, flags, &all, size, outer)?;
+        self.kept.push(Arc::clone(body));
+        self.done.insert(key, Arc::clone(&done));
+        Ok(done)
+    }
+
+    /// A region over a batch, whose outputs have the batch dim where they must or where they depend on the batch; and where
+    /// that is.
+    fn region_with(
+        &mut self,
+        body: &Region,
+        flags: &[bool],
+        must: &[bool],
+        size: &Dim,
+        outer: &Builder,
+    ) -> Result<(Region, SmallVec<[bool; 4]>), BatchError> {
         let axes: Vec<Option<usize>> = flags.iter().map(|f| f.then_some(0)).collect();
         let mut sweep = Sweep::start(body, &axes, size)?;
         merge_facts(&mut sweep.b, outer.facts());
         sweep.nodes(size, self)?;
-        sweep.outputs(size)?;
+        let batched = sweep.outputs(size, must)?;
         let name = format!("{}.vmap", body.name);
-        let done = Arc::new(sweep.b.finish().named(name));
-        self.kept.push(Arc::clone(body));
-        self.done.insert(key, Arc::clone(&done));
-        Ok(done)
+        Ok((Arc::new(sweep.b.finish().named(name)), batched))
     }
 }

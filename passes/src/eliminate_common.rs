@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use lehr_ir::graph::{Graph, Node, NodeId, Region};
-use lehr_ir::ops::{Call, Op};
+use lehr_ir::ops::Op;
 use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
@@ -73,9 +73,7 @@ struct Interner {
 
 impl Interner {
     fn intern(&mut self, op: Op) -> Op {
-        let Op::Call(call) = op else { return op };
-        let Call { name, attrs, body, jvp } = call;
-        Call { name, attrs, body: self.region(body), jvp: jvp.map(|r| self.region(r)) }.into()
+        if op.regions().is_empty() { op } else { op.map_regions(|r| self.region(Arc::clone(r))) }
     }
 
     fn region(&mut self, region: Region) -> Region {
@@ -102,10 +100,13 @@ impl Interner {
 fn hash(op: &Op, operands: &Operands, tag: u32) -> u64 {
     let mut h = FxHasher::default();
     tag.hash(&mut h);
-    if let Op::Call(c) = op {
-        (&c.name, &c.attrs, Arc::as_ptr(&c.body), c.jvp.as_ref().map(Arc::as_ptr)).hash(&mut h);
-    } else {
+    let regions = op.regions();
+    if regions.is_empty() {
         op.hash(&mut h);
+    } else {
+        // Equal regions are one by now, and what else such operations hold is compared.
+        op.name().hash(&mut h);
+        regions.iter().for_each(|r| Arc::as_ptr(r).hash(&mut h));
     }
     if is_commutative(op) {
         (operands[0].min(operands[1]), operands[0].max(operands[1])).hash(&mut h);
@@ -116,11 +117,9 @@ fn hash(op: &Op, operands: &Operands, tag: u32) -> u64 {
 }
 
 fn same_op(a: &Op, b: &Op) -> bool {
-    if let (Op::Call(a), Op::Call(b)) = (a, b) {
-        let jvp = |c: &Call| c.jvp.as_ref().map(Arc::as_ptr);
-        return Arc::ptr_eq(&a.body, &b.body) && jvp(a) == jvp(b) && a.name == b.name && a.attrs == b.attrs;
-    }
-    a == b
+    let (r, s) = (a.regions(), b.regions());
+    // Equality of shared regions looks at their addresses first, so that the rest costs little.
+    r.len() == s.len() && r.iter().zip(&s).all(|(r, s)| Arc::ptr_eq(r, s)) && a == b
 }
 
 fn same_operands(op: &Op, a: &Operands, b: &Operands) -> bool {

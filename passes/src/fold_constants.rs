@@ -93,7 +93,7 @@ fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
             let bytes = c.value.data().byte_len();
             return Some(Folded::Generated(Known { array: c.value.clone(), bytes }));
         }
-        Op::Call(_) | Op::Extern(_) => return None,
+        Op::Call(_) | Op::Case(_) | Op::While(_) | Op::Scan(_) | Op::Extern(_) => return None,
         Op::Broadcast(_) | Op::Iota(_) => true,
         Op::Unary(_)
         | Op::Binary(_)

@@ -59,6 +59,8 @@ pub enum GroupKind {
     Contract,
     /// A scatter.
     Scatter,
+    /// A loop or a choice over plans of their own.
+    Control,
     /// The evaluator, on the host.
     Host,
 }
@@ -119,7 +121,8 @@ impl<'a> Fuser<'a> {
     }
 
     fn node(&mut self, id: NodeId, node: &Node) {
-        if is_free(&node.op) && !self.forced[id.index()] {
+        let computes_nothing = node.results().len() == 0;
+        if computes_nothing || (is_free(&node.op) && !self.forced[id.index()]) {
             return;
         }
         let kind = kind_of(node, self.graph, self.target);
@@ -401,14 +404,20 @@ fn reduced_axes(node: &Node) -> SmallVec<[usize; 4]> {
 
 fn kind_of(node: &Node, graph: &Graph, target: &Target) -> GroupKind {
     let computes = |v: Value| target.dtypes.contains(&graph.ty(v).dtype);
+    let lowering = node.op.story().lowering();
+    // What a region cannot compute natively, its own steps do on the host.
+    if let Lowering::Scan(_) | Lowering::While(_) | Lowering::Case(_) = lowering {
+        return GroupKind::Control;
+    }
     if !node.operands.iter().copied().chain(node.results()).all(computes) {
         return GroupKind::Host;
     }
-    match node.op.story().lowering() {
+    match lowering {
         Lowering::Map { .. } | Lowering::Reduce { .. } => GroupKind::Kernel,
         Lowering::Contract(_) if target.contractions.contains(&graph.ty(node.result()).dtype) => GroupKind::Contract,
         Lowering::Scatter(_) => GroupKind::Scatter,
         Lowering::Contract(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
+        Lowering::Scan(_) | Lowering::While(_) | Lowering::Case(_) => GroupKind::Control,
     }
 }
 
@@ -423,8 +432,8 @@ fn forced(graph: &Graph, target: &Target, axes: &Axes) -> Vec<bool> {
     graph.roots().for_each(&mut mark);
     for (_, node) in graph.nodes() {
         match kind_of(node, graph, target) {
-            // The evaluator takes whole arrays.
-            GroupKind::Host => node.operands.iter().copied().for_each(&mut mark),
+            // The evaluator takes whole arrays, and so do the parameters of a region.
+            GroupKind::Host | GroupKind::Control => node.operands.iter().copied().for_each(&mut mark),
             GroupKind::Contract => {
                 for &v in &node.operands {
                     if strided(graph, axes, &[], v).is_none() {

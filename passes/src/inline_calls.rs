@@ -1,18 +1,21 @@
 //! Puts the bodies of calls in place: what legalisation does with a composite that the target has no kernel for.
 //!
 //! The nodes of a body come into a scope named after the call, so that a dump still shows what they belong to.
-//! Calls inside bodies are put in place as well, by a stack of open bodies rather than recursion.
+//! Calls inside bodies are put in place as well, by a stack of open bodies rather than recursion, and so are those inside the
+//! regions of loops and branches, which stay.
+
+use std::sync::Arc;
 
 use lehr_ir::Graph;
 use lehr_ir::facts::Facts;
-use lehr_ir::graph::{Builder, Node, NodeId, ScopeId, Value};
+use lehr_ir::graph::{Builder, Node, NodeId, Region, ScopeId, Value};
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::{Call, Op};
 
 use rustc_hash::FxHashMap;
 
 use crate::pass::{Outcome, Pass, PassCx, PassError};
-use crate::rebuild::Operands;
+use crate::rebuild::{Operands, Regions};
 
 /// The pass: puts in place every call that is not kept.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +35,19 @@ impl Pass<Graph> for InlineCalls {
     }
 
     fn run(&self, graph: &Graph, cx: &mut PassCx) -> Result<Outcome<Graph>, PassError> {
-        Ok(match inline(graph, self.keep, cx) {
-            Some(new) => Outcome::Changed(new),
-            None => Outcome::Unchanged,
-        })
+        inline(graph, self.keep, cx, &mut Regions::default())
     }
 }
 
-/// The graph with calls put in place; `None` if none was.
-fn inline(graph: &Graph, keep: fn(&Call) -> bool, cx: &mut PassCx) -> Option<Graph> {
-    if !graph.nodes().any(|(_, n)| matches!(&n.op, Op::Call(c) if !keep(c))) {
-        return None;
+/// The graph with calls put in place.
+fn inline(
+    graph: &Graph,
+    keep: fn(&Call) -> bool,
+    cx: &mut PassCx,
+    regions: &mut Regions,
+) -> Result<Outcome<Graph>, PassError> {
+    if graph.nodes().all(|(_, n)| n.op.regions().is_empty()) {
+        return Ok(Outcome::Unchanged);
     }
     let mut b = Builder::like(graph);
     let mut inner: Vec<Frame<'_>> = Vec::new();
@@ -69,7 +74,12 @@ fn inline(graph: &Graph, keep: fn(&Call) -> bool, cx: &mut PassCx) -> Option<Gra
             continue;
         }
         let types = node.results().map(|v| frame.graph.ty(v).clone()).collect();
-        let id = b.push(node.op.clone(), operands, types);
+        let mapped = match &node.op {
+            Op::Call(_) => None,
+            op => regions.map(op, &mut |region, regions| inline(region, keep, cx, regions))?,
+        };
+        changed |= mapped.is_some();
+        let id = b.push(mapped.unwrap_or_else(|| node.op.clone()), operands, types);
         frame.map.extend(b.graph().node(id).results());
     }
     for o in graph.outputs() {
@@ -78,7 +88,7 @@ fn inline(graph: &Graph, keep: fn(&Call) -> bool, cx: &mut PassCx) -> Option<Gra
     for u in graph.updates() {
         b.update(u.param, outer.map[u.value.index()]);
     }
-    changed.then(|| b.finish())
+    Ok(Outcome::when(changed, b.finish()))
 }
 
 /// What a body inherits from its call.
@@ -141,6 +151,16 @@ pub(crate) fn merge_facts(b: &mut Builder, inner: &Facts) {
     if facts.merge(inner).is_ok() {
         b.set_facts(facts);
     }
+}
+
+/// A region with what the graph around it knows of the symbols, so that dims can be compared inside it.
+pub(crate) fn with_outer_facts(region: &Region, outer: &Graph) -> Region {
+    if outer.facts.is_empty() || outer.facts == region.facts {
+        return Arc::clone(region);
+    }
+    let mut b = Builder::with_graph((**region).clone());
+    merge_facts(&mut b, &outer.facts);
+    b.into_region()
 }
 
 /// The scope of another graph, put under `root`.

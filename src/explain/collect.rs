@@ -15,7 +15,7 @@ use lehr_passes::fuse::{Fusion, Group, GroupKind};
 use lehr_passes::plan_memory::MemoryReport;
 use lehr_passes::{PassCx, PassRecord, pipeline};
 
-use super::cost::{add, step_cost};
+use super::cost::{add, plan_cost, step_cost};
 use super::diff::diff;
 use super::number::Numbers;
 use super::{
@@ -89,7 +89,7 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
     e.groups = groups(&e.graph, &fusion, &numbers);
     e.memory = Some(memory_of(&plan, memory));
     e.kernels = kernels(&plan, &e.options)?;
-    e.total = Some(plan.steps.iter().fold(Cost::default(), |sum, step| add(sum, &step_cost(&plan, &step.kind))));
+    e.total = Some(plan_cost(&plan));
     e.plan = Some(plan);
     Ok(())
 }
@@ -124,6 +124,7 @@ fn why_fused(group: &Group) -> &'static str {
     match (group.kind, group.members.len(), group.reduced.is_empty()) {
         (GroupKind::Contract, ..) => "a matrix product is a library call of its own",
         (GroupKind::Scatter, ..) => "a scatter writes where its indices say, and is a step of its own",
+        (GroupKind::Control, ..) => "a loop or a choice runs plans of its own",
         (GroupKind::Host, ..) => "no kernel computes it: the evaluator runs it on the host",
         (GroupKind::Kernel, 1, _) => "one operation",
         (GroupKind::Kernel, _, true) => "elementwise: each reads the others only at the place it is computed at",
@@ -173,9 +174,11 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
 }
 
 fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanation>> {
-    let listings = if explain.clif || explain.asm { listings(&plan.kernels)? } else { Vec::new() };
-    let mut out: Vec<KernelExplanation> = Vec::with_capacity(plan.kernels.len());
-    for (i, kernel) in plan.kernels.iter().enumerate() {
+    let plans = plan.with_nested();
+    let all: Vec<Arc<Kernel>> = plans.iter().flat_map(|p| &p.kernels).cloned().collect();
+    let listings = if explain.clif || explain.asm { listings(&all)? } else { Vec::new() };
+    let mut out: Vec<KernelExplanation> = Vec::with_capacity(all.len());
+    for (i, kernel) in all.iter().enumerate() {
         let listing = listings.get(i);
         out.push(KernelExplanation {
             name: kernel.name.clone(),
@@ -187,16 +190,20 @@ fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanatio
             asm: listing.filter(|_| explain.asm).map(|l| l.asm.clone()),
         });
     }
-    for step in &plan.steps {
-        let StepKind::Launch(launch) = &step.kind else { continue };
-        let Some(kernel) = out.get_mut(launch.kernel as usize) else { continue };
-        kernel.launches += 1;
-        kernel.cost = add(std::mem::take(&mut kernel.cost), &step_cost(plan, &step.kind));
-        for loc in &step.locs {
-            if !kernel.locs.contains(loc) {
-                kernel.locs.push(loc.clone());
+    let mut first = 0;
+    for plan in plans {
+        for step in &plan.steps {
+            let StepKind::Launch(launch) = &step.kind else { continue };
+            let Some(kernel) = out.get_mut(first + launch.kernel as usize) else { continue };
+            kernel.launches += 1;
+            kernel.cost = add(std::mem::take(&mut kernel.cost), &step_cost(plan, &step.kind));
+            for loc in &step.locs {
+                if !kernel.locs.contains(loc) {
+                    kernel.locs.push(loc.clone());
+                }
             }
         }
+        first += plan.kernels.len();
     }
     Ok(out)
 }

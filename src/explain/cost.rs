@@ -1,13 +1,14 @@
 //! What the steps of a plan cost, over the function's sizes.
 
 use lehr_ir::kernel::{Cost, cost};
-use lehr_ir::plan::{BufferId, Matrix, StepKind};
+use lehr_ir::plan::{BufferId, Matrix, StepKind, Trip};
 use lehr_ir::{Dim, Plan};
 
 /// The cost of one step.
 ///
 /// A matrix product counts a multiplication and an addition a term, and each operand once: how often it is read from memory is
 /// the library's choice. What the evaluator does on the host counts for its bytes only.
+/// A loop on a condition counts once, since nobody knows how often it runs, and a choice counts all that it chooses from.
 pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
     match step {
         StepKind::Launch(launch) => {
@@ -33,7 +34,20 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
             let sum = |all: &[(BufferId, lehr_ir::Type)]| all.iter().map(|(b, _)| bytes(plan, *b)).sum::<Dim>();
             moved(Dim::from(0), sum(operands), sum(results))
         }
+        StepKind::Loop(l) => {
+            let body = plan_cost(&l.body.plan);
+            match &l.trip {
+                Trip::Count(n) => map(&body, &|d| d * n),
+                Trip::While(cond) => add(body, &plan_cost(&cond.plan)),
+            }
+        }
+        StepKind::Branch(b) => b.branches.iter().fold(Cost::default(), |sum, b| add(sum, &plan_cost(&b.plan))),
     }
+}
+
+/// The cost of all steps of a plan.
+pub(super) fn plan_cost(plan: &Plan) -> Cost {
+    plan.steps.iter().fold(Cost::default(), |sum, step| add(sum, &step_cost(plan, &step.kind)))
 }
 
 /// The sum of two costs.

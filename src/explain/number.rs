@@ -157,6 +157,7 @@ fn same<'g>(graph: &Graph, node: &'g Node, numbers: &[u32]) -> Same<'g> {
     };
     let what = match &node.op {
         Op::Call(call) => What::Call(&call.name),
+        op if !op.regions().is_empty() => What::Call(op.name()),
         op => What::Op(op),
     };
     Same { what, operands: node.operands.iter().map(operand).collect(), results: node.results().len() }

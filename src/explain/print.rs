@@ -83,6 +83,7 @@ fn group(f: &mut fmt::Formatter<'_>, i: usize, g: &GroupExplanation) -> fmt::Res
         GroupKind::Kernel => "kernel",
         GroupKind::Contract => "matrix product",
         GroupKind::Scatter => "scatter",
+        GroupKind::Control => "control flow",
         GroupKind::Host => "host",
     };
     let dims: Vec<String> = g.domain.iter().map(Dim::to_string).collect();

@@ -7,21 +7,26 @@ use lehr_ir::bindings::Bindings;
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::eval::{EvalError, bind_to};
 use lehr_ir::kernel::Kernel;
+use lehr_ir::ops::Op;
 use lehr_ir::plan::verify::Verified;
-use lehr_ir::plan::{BufferId, Contract, Matrix, Place, StepKind};
+use lehr_ir::plan::{Block, BufferId, Contract, LoopStep, Matrix, Place, Plan, StepKind, Trip};
 use lehr_ir::{Array, DType, Type};
+use rustc_hash::FxHashMap;
 
 use super::code::{CodeUnit, CompileError, Compiler};
 use super::contract::Workspace;
 use super::memory::Aligned;
 use super::pool::Pool;
 use super::run;
+use super::run::control::{Branch, Loop, Nested, Turns};
 
 /// A plan with its machine code.
 #[derive(Debug)]
 pub struct Program {
     plan: Verified,
     unit: Arc<CodeUnit>,
+    /// For each kernel of the plan and of those inside it, by address, its number in the unit.
+    entries: FxHashMap<usize, u32>,
     /// Bytes of scratch that any of the kernels takes.
     scratch: usize,
 }
@@ -52,10 +57,22 @@ pub enum RunError {
 impl Program {
     /// Compiles the kernels of a plan.
     pub fn new(plan: Verified, compiler: &Compiler) -> Result<Arc<Self>, CompileError> {
-        let kernels: Vec<&Kernel> = plan.kernels.iter().map(|k| &**k).collect();
+        let mut kernels: Vec<&Kernel> = Vec::new();
+        let mut entries = FxHashMap::default();
+        let plans = plan.with_nested();
+        // One plan has distinct kernels; those inside it may have the same again.
+        let mut known: FxHashMap<Kernel, u32> = FxHashMap::default();
+        for kernel in plans.iter().flat_map(|p| &p.kernels) {
+            let next = kernels.len() as u32;
+            let number = if plans.len() == 1 { next } else { *known.entry(kernel.anonymous()).or_insert(next) };
+            entries.insert(address(kernel), number);
+            if number == next {
+                kernels.push(kernel);
+            }
+        }
         let unit = compiler.compile(&kernels)?;
         let scratch = unit.reports().iter().map(|r| r.scratch_bytes).max().unwrap_or(0);
-        Ok(Arc::new(Self { plan, unit, scratch }))
+        Ok(Arc::new(Self { plan, unit, entries, scratch }))
     }
 
     /// The plan.
@@ -78,8 +95,15 @@ impl Program {
             workspace: Workspace::new(),
             recycler: Recycler::new(2 * (self.plan.outputs.len() + self.plan.updates.len())),
             shapes: Vec::new(),
+            params: run::Pointers::default(),
+            results: run::Pointers::default(),
         }
     }
+}
+
+/// What a kernel is known by as long as its plan lives.
+fn address(kernel: &Arc<Kernel>) -> usize {
+    Arc::as_ptr(kernel) as usize
 }
 
 /// What one caller needs to run a program, one call at a time.
@@ -94,6 +118,9 @@ pub struct Instance {
     recycler: Arc<Recycler>,
     /// The sizes of the arguments of a call, one after the other; kept for its storage.
     shapes: Vec<usize>,
+    /// Where arguments and results of a call start; kept for their storage.
+    params: run::Pointers,
+    results: run::Pointers,
 }
 
 /// Sets of sizes that are kept worked out.
@@ -108,18 +135,27 @@ pub(super) struct Bound {
     /// The shapes of outputs and updates.
     results: Vec<(DType, Sizes)>,
     pub(super) arena: usize,
+    /// The steps of the program's plan.
+    pub(super) sequence: Sequence,
+}
+
+/// The steps of one plan, with all numbers worked out.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
     pub(super) commands: Vec<Command>,
+    /// The plan's constants.
+    pub(super) constants: Vec<Array>,
     /// The buffers of all launches, one after the other.
     pub(super) operands: Vec<Source>,
     /// The sizes of all launches, one after the other.
     pub(super) sizes: Vec<i64>,
-    /// The operands as pointers, filled in by each call.
+    /// The operands as pointers, filled in by each run.
     pub(super) pointers: Vec<*mut u8>,
 }
 
-// SAFETY: the pointers are scratch space: each call writes those it uses before it reads them.
+// SAFETY: the pointers are scratch space: each run writes those it uses before it reads them.
 #[expect(unsafe_code, reason = "pointers that live for one call only")]
-unsafe impl Send for Bound {}
+unsafe impl Send for Sequence {}
 
 /// Where an operand's first byte is.
 #[derive(Clone, Copy, Debug)]
@@ -138,7 +174,17 @@ pub(super) enum Command {
     Launch { kernel: u32, operands: u32, sizes: u32, iterations: usize, grain: usize },
     Contract(Box<Product>),
     Copy { from: Source, to: Source, bytes: usize },
-    Host { step: u32, operands: Vec<(Source, Sizes)>, results: Vec<Source> },
+    Host(Box<HostCall>),
+    Loop(Box<Loop>),
+    Branch(Box<Branch>),
+}
+
+/// An operation on the host with its numbers.
+#[derive(Debug)]
+pub(super) struct HostCall {
+    pub(super) op: Op,
+    pub(super) operands: Vec<(Source, DType, Sizes)>,
+    pub(super) results: Vec<Source>,
 }
 
 /// A matrix product with its numbers; strides in elements.
@@ -195,6 +241,8 @@ impl Instance {
             args,
             outputs,
             updates,
+            params: &mut self.params,
+            results: &mut self.results,
         };
         run::run(&self.program, bound, memory, pool)
     }
@@ -223,49 +271,51 @@ impl Instance {
 
     fn bind(&self, bindings: &Bindings) -> Result<Bound, RunError> {
         let plan = &self.program.plan;
-        let mut b = Binder { plan, bindings, bound: Bound::empty(self.shapes.clone(), bindings.clone()) };
-        b.bound.arena = b.size(&plan.arena)?;
-        for (_, ty) in &plan.outputs {
-            b.result(ty)?;
-        }
-        for &u in &plan.updates {
-            b.result(&plan.params[u as usize].ty)?;
-        }
+        let b = Binder::new(&self.program, plan, bindings);
+        let outputs = plan.outputs.iter().map(|(_, ty)| ty);
+        let updates = plan.updates.iter().map(|&u| &plan.params[u as usize].ty);
+        Ok(Bound {
+            shapes: self.shapes.clone(),
+            bindings: bindings.clone(),
+            results: outputs.chain(updates).map(|ty| Ok((ty.dtype, b.shape(ty)?))).collect::<Result<_, RunError>>()?,
+            arena: b.size(&plan.arena)?,
+            sequence: b.sequence()?,
+        })
+    }
+}
+
+/// Works out the numbers of one plan.
+struct Binder<'a> {
+    program: &'a Program,
+    plan: &'a Plan,
+    bindings: &'a Bindings,
+    made: Sequence,
+}
+
+impl<'a> Binder<'a> {
+    fn new(program: &'a Program, plan: &'a Plan, bindings: &'a Bindings) -> Self {
+        Self { program, plan, bindings, made: Sequence::default() }
+    }
+
+    fn sequence(mut self) -> Result<Sequence, RunError> {
+        let plan = self.plan;
         // Every buffer must be addressable, which also bounds every index that a kernel works out.
         for decl in &plan.buffers {
-            let bytes = b.size(&decl.len)?.checked_mul(decl.dtype.size());
-            bytes.filter(|n| isize::try_from(*n).is_ok()).ok_or(RunError::TooLarge(i64::MAX))?;
+            self.bytes(&decl.len, decl.dtype)?;
         }
-        for (i, step) in plan.steps.iter().enumerate() {
-            b.step(i, &step.kind)?;
+        for step in &plan.steps {
+            self.step(&step.kind)?;
         }
-        b.bound.pointers = vec![std::ptr::null_mut(); b.bound.operands.len()];
-        Ok(b.bound)
+        self.made.pointers = vec![std::ptr::null_mut(); self.made.operands.len()];
+        self.made.constants = plan.constants.clone();
+        Ok(self.made)
     }
-}
 
-impl Bound {
-    fn empty(shapes: Vec<usize>, bindings: Bindings) -> Self {
-        Self {
-            shapes,
-            bindings,
-            results: Vec::new(),
-            arena: 0,
-            commands: Vec::new(),
-            operands: Vec::new(),
-            sizes: Vec::new(),
-            pointers: Vec::new(),
-        }
+    fn bytes(&self, len: &Dim, dtype: DType) -> Result<usize, RunError> {
+        let bytes = self.size(len)?.checked_mul(dtype.size());
+        bytes.filter(|n| isize::try_from(*n).is_ok()).ok_or(RunError::TooLarge(i64::MAX))
     }
-}
 
-struct Binder<'a> {
-    plan: &'a Verified,
-    bindings: &'a Bindings,
-    bound: Bound,
-}
-
-impl Binder<'_> {
     fn value(&self, d: &Dim) -> Result<i64, RunError> {
         Ok(match d.as_const() {
             Some(v) => v,
@@ -287,12 +337,6 @@ impl Binder<'_> {
         ty.shape.iter().map(|d| self.size(d)).collect()
     }
 
-    fn result(&mut self, ty: &Type) -> Result<(), RunError> {
-        let shape = self.shape(ty)?;
-        self.bound.results.push((ty.dtype, shape));
-        Ok(())
-    }
-
     fn source(&self, b: BufferId) -> Result<Source, RunError> {
         Ok(match &self.plan.buffers[b.index()].place {
             Place::Param(i) => Source::Param(*i),
@@ -303,22 +347,23 @@ impl Binder<'_> {
         })
     }
 
-    fn step(&mut self, i: usize, kind: &StepKind) -> Result<(), RunError> {
+    fn step(&mut self, kind: &StepKind) -> Result<(), RunError> {
         let command = match kind {
             StepKind::Launch(l) => {
-                let (operands, sizes) = (self.bound.operands.len() as u32, self.bound.sizes.len() as u32);
+                let (operands, sizes) = (self.made.operands.len() as u32, self.made.sizes.len() as u32);
                 for b in &l.buffers {
                     let source = self.source(*b)?;
-                    self.bound.operands.push(source);
+                    self.made.operands.push(source);
                 }
                 for d in &l.sizes {
                     let v = self.value(d)?;
-                    self.bound.sizes.push(v);
+                    self.made.sizes.push(v);
                 }
                 let iterations = self.size(&l.iterations)?;
                 // An estimate that cannot be had, as of a loop over nothing, is of little work.
                 let work = self.size(&l.work).unwrap_or(1).max(1);
-                Command::Launch { kernel: l.kernel, operands, sizes, iterations, grain: run::GRAIN.div_ceil(work) }
+                let kernel = self.program.entries[&address(&self.plan.kernels[l.kernel as usize])];
+                Command::Launch { kernel, operands, sizes, iterations, grain: run::GRAIN.div_ceil(work) }
             }
             StepKind::Contract(c) => Command::Contract(Box::new(self.product(c)?)),
             StepKind::Copy { from, to } => {
@@ -326,17 +371,60 @@ impl Binder<'_> {
                 let bytes = self.size(&decl.len)? * decl.dtype.size();
                 Command::Copy { from: self.source(*from)?, to: self.source(*to)?, bytes }
             }
-            StepKind::Host { operands, results, .. } => Command::Host {
-                step: i as u32,
+            StepKind::Host { op, operands, results } => Command::Host(Box::new(HostCall {
+                op: op.clone(),
                 operands: operands
                     .iter()
-                    .map(|(b, ty)| Ok((self.source(*b)?, self.shape(ty)?)))
+                    .map(|(b, ty)| Ok((self.source(*b)?, ty.dtype, self.shape(ty)?)))
                     .collect::<Result<_, RunError>>()?,
                 results: results.iter().map(|(b, _)| self.source(*b)).collect::<Result<_, _>>()?,
-            },
+            })),
+            StepKind::Loop(l) => Command::Loop(Box::new(self.repeat(l)?)),
+            StepKind::Branch(b) => Command::Branch(Box::new(Branch {
+                index: self.source(b.index)?,
+                operands: self.sources(&b.operands)?,
+                results: self.sources(&b.results)?,
+                branches: b.branches.iter().map(|b| self.nested(b)).collect::<Result<_, _>>()?,
+            })),
         };
-        self.bound.commands.push(command);
+        self.made.commands.push(command);
         Ok(())
+    }
+
+    fn sources(&self, buffers: &[BufferId]) -> Result<Vec<Source>, RunError> {
+        buffers.iter().map(|&b| self.source(b)).collect()
+    }
+
+    fn nested(&self, block: &Block) -> Result<Nested, RunError> {
+        let inner = Binder::new(self.program, &block.plan, self.bindings).sequence()?;
+        Ok(Nested::new(inner, self.source(block.arena)?, block.plan.params.len(), block.plan.outputs.len()))
+    }
+
+    fn repeat(&self, l: &LoopStep) -> Result<Loop, RunError> {
+        let rows = |buffers: &[BufferId], types: &mut dyn Iterator<Item = &Type>| {
+            let row = |(&b, ty): (&BufferId, &Type)| Ok((self.source(b)?, self.bytes(&ty.count(), ty.dtype)?));
+            buffers.iter().zip(types).map(row).collect::<Result<Vec<_>, RunError>>()
+        };
+        let plan = &l.body.plan;
+        let fixed = l.consts.len() + l.carries.len();
+        let mut carries = Vec::with_capacity(l.carries.len());
+        for c in &l.carries {
+            let decl = &self.plan.buffers[c.result.index()];
+            let places = [self.source(c.init)?, self.source(c.result)?, self.source(c.spare)?];
+            carries.push((places, self.bytes(&decl.len, decl.dtype)?));
+        }
+        Ok(Loop {
+            turns: match &l.trip {
+                Trip::Count(n) => Turns::Count(self.size(n)?),
+                Trip::While(cond) => Turns::While(self.nested(cond)?),
+            },
+            reverse: l.reverse,
+            consts: self.sources(&l.consts)?,
+            carries,
+            rows_in: rows(&l.rows_in, &mut plan.params[fixed..].iter().map(|p| &p.ty))?,
+            rows_out: rows(&l.rows_out, &mut plan.outputs[l.carries.len()..].iter().map(|(_, ty)| ty))?,
+            body: self.nested(&l.body)?,
+        })
     }
 
     fn product(&self, c: &Contract) -> Result<Product, RunError> {

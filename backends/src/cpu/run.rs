@@ -12,16 +12,18 @@
 use std::ops::Range;
 
 use lehr_ir::array::Data;
+use lehr_ir::bindings::Bindings;
 use lehr_ir::eval::evaluate_op;
-use lehr_ir::plan::StepKind;
 use lehr_ir::{Array, DType};
 
 use super::contract::{self, Contraction, View, ViewMut, Workspace};
 use super::emit::KernelContext;
 use super::memory::Aligned;
 use super::pool::Pool;
-use super::program::{Bound, Command, Product, Program, RunError, Source};
+use super::program::{Bound, Command, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
+
+pub(super) mod control;
 
 /// Work of one range handed to a thread, about: scalar operations. Below it, waking another thread costs more than it gives.
 pub(super) const GRAIN: usize = 60_000;
@@ -66,87 +68,133 @@ pub(super) struct Memory<'a> {
     pub(super) args: &'a [Array],
     pub(super) outputs: &'a mut [Array],
     pub(super) updates: &'a mut [Array],
+    /// Where arguments and results start: filled in by each call, kept for its storage.
+    pub(super) params: &'a mut Pointers,
+    pub(super) results: &'a mut Pointers,
 }
+
+/// Pointers of one call, kept between calls for their storage alone.
+#[derive(Debug, Default)]
+pub(super) struct Pointers(pub(super) Vec<*mut u8>);
+
+// SAFETY: each run writes the pointers it uses before it reads them.
+unsafe impl Send for Pointers {}
 
 /// Runs all steps.
 pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool: &Pool) -> Result<(), RunError> {
-    let Memory { arena, scratch, workspace, args, outputs, updates } = memory;
+    let Memory { arena, scratch, workspace, args, outputs, updates, params, results } = memory;
     debug_assert!(arena.len() >= bound.arena);
-    let per_worker = scratch.len() / pool.threads().max(1) / 64 * 64;
-    let scratch = Shared(scratch.as_mut_ptr());
-    let arena = arena.as_mut_ptr();
-    let Bound { commands, operands, sizes, pointers, bindings, .. } = bound;
-    let mut locate = |s: Source| -> *mut u8 {
-        match s {
-            Source::Param(i) => readable(&args[i as usize]),
-            Source::Constant(i) => readable(&program.plan().constants[i as usize]),
-            Source::Result(i) => {
-                let i = i as usize;
-                let place = if i < outputs.len() { &mut outputs[i] } else { &mut updates[i - outputs.len()] };
-                // The places have been filled with unshared arrays, so this copies nothing.
-                place.make_mut().as_mut_ptr()
-            }
-            // SAFETY: the offset lies within the arena, which has been made large enough for every temporary.
-            Source::Arena(offset) => unsafe { arena.add(offset) },
-        }
+    params.0.clear();
+    params.0.extend(args.iter().map(readable));
+    results.0.clear();
+    // The places have been filled with unshared arrays, so this copies nothing. Where there is no element, none is written.
+    let writable = |place: &mut Array| if place.is_empty() { readable(place) } else { place.make_mut().as_mut_ptr() };
+    results.0.extend(outputs.iter_mut().chain(updates).map(writable));
+    let mut cx = Cx {
+        program,
+        bindings: &bound.bindings,
+        pool,
+        per_worker: scratch.len() / pool.threads().max(1) / 64 * 64,
+        scratch: Shared(scratch.as_mut_ptr()),
+        workspace,
     };
-    for (p, s) in pointers.iter_mut().zip(operands.iter()) {
-        *p = locate(*s);
-    }
-    for command in commands.iter() {
-        match command {
-            Command::Launch { kernel, operands, sizes: at, iterations, grain } => {
-                let Some(entry) = program.code().entry(*kernel as usize) else { continue };
-                let buffers = Shared(pointers[*operands as usize..].as_ptr());
-                let sizes = Shared(sizes[*at as usize..].as_ptr());
-                let work = |worker: usize, range: Range<usize>| {
-                    let context = KernelContext {
-                        buffers: buffers.get(),
-                        sizes: sizes.get(),
-                        functions: FunctionTable::HOST,
-                        // SAFETY: each worker has `per_worker` bytes of its own.
-                        scratch: unsafe { scratch.get().add(worker * per_worker) },
-                    };
-                    // SAFETY: see the module's safety argument.
-                    unsafe { entry.call(&context, range.start as i64, range.end as i64) };
-                };
-                pool.for_each(*iterations, *grain, &work);
-            }
-            Command::Contract(p) => match p.dtype {
-                DType::F64 => product::<f64>(p, &mut locate, workspace, pool),
-                _ => product::<f32>(p, &mut locate, workspace, pool),
-            },
-            Command::Copy { from, to, bytes } => {
-                let (from, to) = (locate(*from), locate(*to));
-                // SAFETY: both buffers have so many bytes, and a result never overlaps what it is copied from.
-                unsafe { std::ptr::copy_nonoverlapping(from, to, *bytes) };
-            }
-            Command::Host { step, operands, results } => {
-                let StepKind::Host { op, operands: types, results: out } = &program.plan().steps[*step as usize].kind
-                else {
-                    continue;
-                };
-                let mut arrays = Vec::with_capacity(operands.len());
-                for ((source, shape), (_, ty)) in operands.iter().zip(types) {
-                    let n = shape.iter().product();
-                    let data = read(locate(*source), ty.dtype, n);
-                    arrays.push(Array::from_data(shape, data).map_err(lehr_ir::eval::EvalError::from)?);
-                }
-                let refs: Vec<&Array> = arrays.iter().collect();
-                let values = evaluate_op(op, &refs, bindings)?;
-                for ((source, (_, ty)), value) in results.iter().zip(out).zip(values) {
-                    debug_assert_eq!(ty.dtype, value.dtype());
-                    write(locate(*source), value.data());
-                }
-            }
+    let frame = Frame { params: &params.0, results: &results.0, arena: arena.as_mut_ptr() };
+    cx.sequence(&mut bound.sequence, frame)
+}
+
+/// What all sequences of a call share.
+struct Cx<'a> {
+    program: &'a Program,
+    bindings: &'a Bindings,
+    pool: &'a Pool,
+    scratch: Shared<*mut u8>,
+    /// Bytes of scratch that each worker has of its own.
+    per_worker: usize,
+    workspace: &'a mut Workspace,
+}
+
+/// Where the buffers of one run of a plan are.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    params: &'a [*mut u8],
+    results: &'a [*mut u8],
+    arena: *mut u8,
+}
+
+impl Frame<'_> {
+    fn locate(&self, s: Source, constants: &[Array]) -> *mut u8 {
+        match s {
+            Source::Param(i) => self.params[i as usize],
+            Source::Constant(i) => readable(&constants[i as usize]),
+            Source::Result(i) => self.results[i as usize],
+            // SAFETY: the offset lies within the arena, which has been made large enough for every temporary.
+            Source::Arena(offset) => unsafe { self.arena.add(offset) },
         }
     }
-    Ok(())
+}
+
+impl Cx<'_> {
+    /// Runs the steps of one plan.
+    fn sequence(&mut self, sequence: &mut Sequence, frame: Frame<'_>) -> Result<(), RunError> {
+        let Sequence { commands, constants, operands, sizes, pointers } = sequence;
+        for (p, s) in pointers.iter_mut().zip(operands.iter()) {
+            *p = frame.locate(*s, constants);
+        }
+        let locate = |s: Source| frame.locate(s, constants);
+        for command in commands.iter_mut() {
+            match command {
+                Command::Launch { kernel, operands, sizes: at, iterations, grain } => {
+                    let Some(entry) = self.program.code().entry(*kernel as usize) else { continue };
+                    let buffers = Shared(pointers[*operands as usize..].as_ptr());
+                    let sizes = Shared(sizes[*at as usize..].as_ptr());
+                    let (scratch, per_worker) = (self.scratch, self.per_worker);
+                    let work = |worker: usize, range: Range<usize>| {
+                        let context = KernelContext {
+                            buffers: buffers.get(),
+                            sizes: sizes.get(),
+                            functions: FunctionTable::HOST,
+                            // SAFETY: each worker has `per_worker` bytes of its own.
+                            scratch: unsafe { scratch.get().add(worker * per_worker) },
+                        };
+                        // SAFETY: see the module's safety argument.
+                        unsafe { entry.call(&context, range.start as i64, range.end as i64) };
+                    };
+                    self.pool.for_each(*iterations, *grain, &work);
+                }
+                Command::Contract(p) => match p.dtype {
+                    DType::F64 => product::<f64>(p, &locate, self.workspace, self.pool),
+                    _ => product::<f32>(p, &locate, self.workspace, self.pool),
+                },
+                Command::Copy { from, to, bytes } => {
+                    // SAFETY: both buffers have so many bytes, and a result never overlaps what it is copied from.
+                    unsafe { std::ptr::copy_nonoverlapping(locate(*from), locate(*to), *bytes) };
+                }
+                Command::Host(call) => self.host(call, &locate)?,
+                Command::Loop(l) => self.repeat(l, &locate)?,
+                Command::Branch(b) => self.branch(b, &locate)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, call: &HostCall, locate: &dyn Fn(Source) -> *mut u8) -> Result<(), RunError> {
+        let mut arrays = Vec::with_capacity(call.operands.len());
+        for (source, dtype, shape) in &call.operands {
+            let data = read(locate(*source), *dtype, shape.iter().product());
+            arrays.push(Array::from_data(shape, data).map_err(lehr_ir::eval::EvalError::from)?);
+        }
+        let refs: Vec<&Array> = arrays.iter().collect();
+        let values = evaluate_op(&call.op, &refs, self.bindings)?;
+        for (source, value) in call.results.iter().zip(values) {
+            write(locate(*source), value.data());
+        }
+        Ok(())
+    }
 }
 
 fn product<T: contract::Element>(
     p: &Product,
-    locate: &mut dyn FnMut(Source) -> *mut u8,
+    locate: &dyn Fn(Source) -> *mut u8,
     workspace: &mut Workspace,
     pool: &Pool,
 ) {

@@ -119,6 +119,17 @@ macro_rules! dtypes {
                 match self { $(Self::$Variant(v) => v.as_mut_ptr().cast(),)* }
             }
 
+            /// Copies the elements of `other` to those from `at` on; `None` if the dtypes differ or they do not fit.
+            pub fn copy_into(&mut self, at: usize, other: &Self) -> Option<()> {
+                match (self, other) {
+                    $((Self::$Variant(a), Self::$Variant(b)) => {
+                        a.get_mut(at..at.checked_add(b.len())?)?.copy_from_slice(b);
+                    })*
+                    _ => return None,
+                }
+                Some(())
+            }
+
             /// Copies the elements of `other`, which must have the same dtype and length; `None` otherwise.
             pub fn copy_from(&mut self, other: &Self) -> Option<()> {
                 match (self, other) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 use super::{Builder, Graph, Region, ScopeId, Value};
-use crate::ops::{Call, Op};
+use crate::ops::Op;
 
 impl Graph {
     /// The graph without nodes that no output or update needs and without scopes that hold nothing.
@@ -80,13 +80,7 @@ impl Compactor {
     }
 
     fn op(&mut self, op: &Op) -> Op {
-        let Op::Call(call) = op else { return op.clone() };
-        Op::Call(Call {
-            name: call.name.clone(),
-            attrs: call.attrs.clone(),
-            body: self.region(&call.body),
-            jvp: call.jvp.as_ref().map(|jvp| self.region(jvp)),
-        })
+        op.map_regions(|region| self.region(region))
     }
 
     fn region(&mut self, region: &Region) -> Region {

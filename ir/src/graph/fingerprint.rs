@@ -40,7 +40,7 @@ impl Fingerprints {
         }
         let scopes: Vec<u64> = (0..graph.scopes.len()).map(|i| scope_hash(graph, i)).collect();
         for node in &graph.nodes {
-            if node.op.region().is_some() {
+            if !node.op.regions().is_empty() {
                 node.op.name().hash(&mut h);
                 self.attrs(&node.op.story().attrs(), &mut h);
             } else {

@@ -359,11 +359,14 @@ impl Kernel {
         }
     }
 
-    /// The text without name and source lines: equal for kernels that may share their code.
+    /// The kernel without name and source lines: equal for kernels that may share their code.
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        Self { name: "_".to_owned(), locs: Vec::new(), ..self.clone() }
+    }
+
+    /// The text of [`Kernel::anonymous`].
     pub fn canonical_text(&self) -> String {
-        let mut anonymous = self.clone();
-        anonymous.name = "_".to_owned();
-        anonymous.locs.clear();
-        anonymous.to_string()
+        self.anonymous().to_string()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::region::{by_driver, check_region, output_types};
 use super::{Arity, Arrays, At, Lowering, Operation, Partials, RuleError, Types};
 use crate::array::Array;
 use crate::attrs::{Attr, AttrError, Attrs, Reader, form};
@@ -79,21 +80,8 @@ impl Operation for Call {
     }
 
     fn infer(&self, operands: &[&Type], facts: &Facts) -> Result<Types, Rule> {
-        if !self.body.updates().is_empty() {
-            return Err(Rule::new("the body updates variables", "update them outside the call"));
-        }
-        for (i, (ty, want)) in operands.iter().zip(self.body.param_types()).enumerate() {
-            let same = ty.dtype == want.dtype
-                && ty.rank() == want.rank()
-                && ty.shape.iter().zip(&want.shape).all(|(a, b)| facts.decide_eq(a, b) == Some(true));
-            if !same {
-                return Err(Rule::new(
-                    format!("parameter {i} of the body is {want}"),
-                    "build the body for the types of the operands",
-                ));
-            }
-        }
-        Ok(self.body.output_types().cloned().collect())
+        check_region("body", &self.body, operands.iter().copied(), facts)?;
+        Ok(output_types(&self.body))
     }
 
     fn eval(&self, cx: &EvalCx<'_>, operands: &[&Array]) -> Result<Arrays, EvalError> {
@@ -103,22 +91,18 @@ impl Operation for Call {
 
     /// The driver of `lehr-passes` differentiates the body; asked for alone, a call puts its body in place first.
     fn linearize(&self, _: &mut Builder, _: At<'_>, _: &[Option<Value>]) -> Result<Partials, RuleError> {
-        Err(by_driver())
+        Err(by_driver(self.name()))
     }
 
     fn transpose(&self, _: &mut Builder, _: At<'_>, _: &[bool], _: &[Option<Value>]) -> Result<Partials, RuleError> {
-        Err(by_driver())
+        Err(by_driver(self.name()))
     }
 
     fn batch(&self, _: &mut Builder, _: &[Value], _: &[bool], _: &Dim) -> Result<SmallVec<[Value; 1]>, RuleError> {
-        Err(by_driver())
+        Err(by_driver(self.name()))
     }
 
     fn lowering(&self) -> Lowering<'_> {
         Lowering::Inline(&self.body)
     }
-}
-
-fn by_driver() -> RuleError {
-    RuleError::Missing("a call is transformed by applying the transformation to its body".to_owned())
 }

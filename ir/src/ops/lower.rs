@@ -5,7 +5,7 @@ use crate::graph::Region;
 use crate::kernel::{Combiner, Guard, ScalarOp, Var};
 use crate::literal::Literal;
 
-use super::{DotDims, Scatter};
+use super::{Case, DotDims, Scan, Scatter, While};
 
 /// The kind of step that an operation becomes.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,12 @@ pub enum Lowering<'a> {
     Scatter(&'a Scatter),
     /// A region, put in place before fusion.
     Inline(&'a Region),
+    /// A loop over rows: the body becomes a plan of its own, which a step repeats.
+    Scan(&'a Scan),
+    /// A loop on a condition: both regions become plans of their own.
+    While(&'a While),
+    /// A choice: each branch becomes a plan of its own.
+    Case(&'a Case),
     /// No lowering: the evaluator's semantics run on the host.
     Host,
 }

@@ -17,7 +17,7 @@ use crate::dim::Dim;
 use crate::error::{OpError, Rule};
 use crate::eval::{EvalCx, EvalError};
 use crate::facts::Facts;
-use crate::graph::{Builder, Value};
+use crate::graph::{Builder, Region, Value};
 use crate::kernel::Var;
 use crate::loc::Loc;
 use crate::ty::Type;
@@ -25,6 +25,7 @@ use crate::ty::Type;
 pub mod binary;
 pub mod broadcast;
 pub mod call;
+pub mod case;
 pub mod compare;
 pub mod concat;
 pub mod constant;
@@ -37,17 +38,21 @@ pub mod lower;
 pub mod pad;
 pub mod random;
 pub mod reduce;
+mod region;
 pub mod reshape;
 pub mod reverse;
+pub mod scan;
 pub mod scatter;
 pub mod select;
 pub mod slice;
 pub mod transpose;
 pub mod unary;
+pub mod while_loop;
 
 pub use binary::BinaryOp;
 pub use broadcast::Broadcast;
 pub use call::Call;
+pub use case::Case;
 pub use compare::CompareOp;
 pub use concat::Concat;
 pub use constant::Constant;
@@ -62,11 +67,13 @@ pub use random::RandomBits;
 pub use reduce::{ArgReduce, Reduce, ReduceOp};
 pub use reshape::Reshape;
 pub use reverse::Reverse;
+pub use scan::Scan;
 pub use scatter::{Combine, Scatter};
 pub use select::Select;
 pub use slice::Slice;
 pub use transpose::Transpose;
 pub use unary::UnaryOp;
+pub use while_loop::While;
 
 /// The types of an operation's results.
 pub type Types = SmallVec<[Type; 1]>;
@@ -243,6 +250,12 @@ operations! {
     RandomBits(RandomBits),
     /// A graph applied to operands.
     Call(Call),
+    /// One of several graphs, chosen by an index.
+    Case(Case),
+    /// A graph repeated while another holds.
+    While(While),
+    /// A graph applied to rows in sequence.
+    Scan(Scan),
     /// An operation of another crate.
     Extern(Extern),
 }
@@ -253,9 +266,50 @@ impl Op {
         self.story().name()
     }
 
-    /// The graph that it holds, if it is a call.
-    pub fn region(&self) -> Option<&crate::graph::Region> {
-        if let Self::Call(c) = self { Some(&c.body) } else { None }
+    /// The graphs that it holds, in order.
+    pub fn regions(&self) -> SmallVec<[&Region; 2]> {
+        match self {
+            Self::Call(c) => std::iter::once(&c.body).chain(&c.jvp).collect(),
+            Self::Case(c) => c.branches.iter().collect(),
+            Self::While(w) => SmallVec::from_iter([&w.cond, &w.body]),
+            Self::Scan(s) => SmallVec::from_iter([&s.body]),
+            Self::Constant(_)
+            | Self::Iota(_)
+            | Self::Unary(_)
+            | Self::Binary(_)
+            | Self::Compare(_)
+            | Self::Select(_)
+            | Self::Convert(_)
+            | Self::Broadcast(_)
+            | Self::Reshape(_)
+            | Self::Transpose(_)
+            | Self::Slice(_)
+            | Self::Pad(_)
+            | Self::Concat(_)
+            | Self::Reverse(_)
+            | Self::Reduce(_)
+            | Self::ArgReduce(_)
+            | Self::Dot(_)
+            | Self::Gather(_)
+            | Self::Scatter(_)
+            | Self::RandomBits(_)
+            | Self::Extern(_) => SmallVec::new(),
+        }
+    }
+
+    /// The operation with each graph that it holds replaced by what `f` makes of it, in the order of [`Op::regions`].
+    #[must_use]
+    pub fn map_regions(&self, mut f: impl FnMut(&Region) -> Region) -> Self {
+        match self {
+            Self::Call(c) => {
+                let (body, jvp) = (f(&c.body), c.jvp.as_ref().map(&mut f));
+                Call { name: c.name.clone(), attrs: c.attrs.clone(), body, jvp }.into()
+            }
+            Self::Case(c) => Case { branches: c.branches.iter().map(f).collect() }.into(),
+            Self::While(w) => While { cond: f(&w.cond), body: f(&w.body), consts: w.consts }.into(),
+            Self::Scan(s) => Scan { body: f(&s.body), length: s.length.clone(), ..*s }.into(),
+            other => other.clone(),
+        }
     }
 
     /// The operation of a name and attributes, as text and JSON give them.
@@ -295,6 +349,9 @@ impl Op {
             "scatter" => Scatter::read(r)?.into(),
             "random_bits" => RandomBits::read(r)?.into(),
             "call" => Call::read(r)?.into(),
+            "case" => Case::read(r)?.into(),
+            "while" => While::read(r)?.into(),
+            "scan" => Scan::read(r)?.into(),
             _ => return Err(AttrError::UnknownOp(name.to_owned())),
         })
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BufferId, Matrix, Place, Plan, StepKind};
+use super::{Block, BufferId, LoopStep, Matrix, Place, Plan, StepKind, Trip};
 use crate::array::{Array, Data};
 use crate::bindings::Bindings;
 use crate::dim::{Dim, DimError};
@@ -81,6 +81,16 @@ pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Function
                 let data = memory.read(*from)?;
                 memory.write(*to, data)?;
             }
+            StepKind::Loop(l) => memory.repeat(l, functions)?,
+            StepKind::Branch(b) => {
+                let index = memory.read(b.index)?.get(0).map_or(0, |l| l.to_f64() as i64);
+                let chosen = usize::try_from(index).unwrap_or(0).min(b.branches.len().saturating_sub(1));
+                let args = b.operands.iter().map(|&b| memory.read(b)).collect::<Result<Vec<_>, _>>()?;
+                let out = memory.block(&b.branches[chosen], args, functions)?;
+                for (b, data) in b.results.iter().zip(out) {
+                    memory.write(*b, data)?;
+                }
+            }
             StepKind::Host { op, operands, results } => {
                 let mut arrays = Vec::new();
                 for (b, ty) in operands {
@@ -151,6 +161,65 @@ impl Buffers<'_> {
         // What overlaps the bytes written is gone.
         self.arena.retain(|&s, (_, d)| s + d.byte_len() as i64 <= start || s >= end.max(start + 1));
         self.arena.insert(start, (b, data));
+        Ok(())
+    }
+
+    /// Runs a block on the elements of its parameters.
+    fn block(&self, block: &Block, args: Vec<Data>, functions: Functions) -> Result<Vec<Data>, PlanRunError> {
+        let mut arrays = Vec::with_capacity(args.len());
+        for (data, p) in args.into_iter().zip(&block.plan.params) {
+            arrays.push(Array::from_data(&self.sizes(&p.ty)?, data).map_err(EvalError::from)?);
+        }
+        let done = run(&block.plan, &arrays, self.bindings, functions)?;
+        Ok(done.outputs.into_iter().map(Array::into_data).collect())
+    }
+
+    fn sizes(&self, ty: &crate::Type) -> Result<Vec<usize>, PlanRunError> {
+        let shape = ty.shape.iter().map(|d| self.bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
+        Ok(shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect())
+    }
+
+    fn repeat(&mut self, l: &LoopStep, functions: Functions) -> Result<(), PlanRunError> {
+        let read = |m: &Self, all: &[BufferId]| all.iter().map(|&b| m.read(b)).collect::<Result<Vec<_>, _>>();
+        let consts = read(self, &l.consts)?;
+        let mut carries = l.carries.iter().map(|c| self.read(c.init)).collect::<Result<Vec<_>, _>>()?;
+        let rows_in = read(self, &l.rows_in)?;
+        let mut rows_out = l.rows_out.iter().map(|&b| self.fresh(b)).collect::<Result<Vec<_>, _>>()?;
+        let n = match &l.trip {
+            Trip::Count(n) => Some(self.bindings.eval(n)?),
+            Trip::While(_) => None,
+        };
+        for step in 0.. {
+            let mut args: Vec<Data> = consts.iter().chain(&carries).cloned().collect();
+            match (&l.trip, n) {
+                (Trip::While(cond), _) => {
+                    let go = self.block(cond, args.clone(), functions)?;
+                    if go.first().and_then(|d| d.get(0)) != Some(crate::Literal::from(true)) {
+                        break;
+                    }
+                }
+                (Trip::Count(_), n) => {
+                    if step >= n.unwrap_or(0) {
+                        break;
+                    }
+                }
+            }
+            let count = n.unwrap_or(1);
+            let i = usize::try_from(if l.reverse { count - 1 - step } else { step }).unwrap_or(0);
+            let row_of = |d: &Data| d.len() / usize::try_from(count).unwrap_or(1).max(1);
+            args.extend(rows_in.iter().map(|d| d.gather(i * row_of(d)..(i + 1) * row_of(d))));
+            let mut out = self.block(&l.body, args, functions)?.into_iter();
+            carries = out.by_ref().take(carries.len()).collect();
+            for (to, row) in rows_out.iter_mut().zip(out) {
+                to.copy_into(i * row.len(), &row);
+            }
+        }
+        for (c, data) in l.carries.iter().zip(carries) {
+            self.write(c.result, data)?;
+        }
+        for (&b, data) in l.rows_out.iter().zip(rows_out) {
+            self.write(b, data)?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //!   before the first step.
 //! - A launch binds one buffer of the right dtype to each of its kernel's, and one dim to each of its sizes.
 //! - No two buffers that are alive at once overlap in the arena, except where a launch says that an output takes an input's place.
+//! - A block's plan has a parameter and an output of the right dtype for each buffer that its step hands it, and no variables.
 //! - Buffers of kind [`Place::Output`] and [`Place::NewVariable`] are written by exactly one step, or copied.
 
 use std::fmt;
@@ -25,9 +26,12 @@ use crate::loc::Loc;
 use crate::ops::Op;
 use crate::ty::Type;
 
+pub mod control;
 pub mod interpret;
 pub mod print;
 pub mod verify;
+
+pub use control::{Block, BranchStep, Carry, LoopStep, Trip};
 
 /// A program over buffers.
 #[derive(Clone, Debug)]
@@ -142,6 +146,10 @@ pub enum StepKind {
         /// Its results and their types.
         results: Vec<(BufferId, Type)>,
     },
+    /// Runs a plan again and again.
+    Loop(Box<LoopStep>),
+    /// Runs one of several plans.
+    Branch(Box<BranchStep>),
 }
 
 /// A launch of a kernel.
@@ -218,11 +226,37 @@ impl Step {
             StepKind::Host { operands, results, .. } => {
                 (operands.iter().map(|o| o.0).collect(), results.iter().map(|r| r.0).collect())
             }
+            StepKind::Loop(l) => l.accesses(),
+            StepKind::Branch(b) => b.accesses(),
+        }
+    }
+
+    /// The plans that it holds.
+    pub fn blocks(&self) -> SmallVec<[&Block; 2]> {
+        match &self.kind {
+            StepKind::Loop(l) => l.blocks().collect(),
+            StepKind::Branch(b) => b.branches.iter().collect(),
+            StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => SmallVec::new(),
         }
     }
 }
 
 impl Plan {
+    /// This plan and those inside it, each before those it holds; one that several steps share comes once.
+    pub fn with_nested(&self) -> Vec<&Self> {
+        let mut all: Vec<&Self> = vec![self];
+        let mut next = 0;
+        while let Some(&plan) = all.get(next) {
+            next += 1;
+            for block in plan.steps.iter().flat_map(Step::blocks) {
+                if !all.iter().any(|p| std::ptr::eq(*p, &*block.plan)) {
+                    all.push(&block.plan);
+                }
+            }
+        }
+        all
+    }
+
     /// A plan of a graph's signature, without steps.
     pub fn of_signature(graph: &Graph) -> Self {
         let params = graph.params().iter().zip(graph.param_types());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Matrix, Place, Plan, StepKind};
+use super::{BufferId, LoopStep, Matrix, Place, Plan, StepKind, Trip};
 use crate::graph::ParamKind;
 
 impl fmt::Display for Plan {
@@ -48,6 +48,13 @@ impl fmt::Display for Plan {
                     write!(f, "{} · {} -> {}", View(&c.a), View(&c.b), View(&c.c))?;
                 }
                 StepKind::Copy { from, to } => write!(f, "copy {from} -> {to}")?,
+                StepKind::Loop(l) => loop_step(f, l)?,
+                StepKind::Branch(b) => {
+                    write!(f, "case {}({}) -> {}", b.index, list(&b.operands), list(&b.results))?;
+                    for (i, block) in b.branches.iter().enumerate() {
+                        write!(f, "{}arena {i} {}", if i == 0 { ", " } else { " " }, block.arena)?;
+                    }
+                }
                 StepKind::Host { op, operands, results } => {
                     write!(f, "host {op}(")?;
                     for (i, (b, ty)) in operands.iter().enumerate() {
@@ -67,10 +74,39 @@ impl fmt::Display for Plan {
                 write!(f, "  ; {}", lines.join(", "))?;
             }
             f.write_str("\n")?;
+            for block in step.blocks() {
+                for line in block.plan.to_string().lines() {
+                    writeln!(f, "    {line}")?;
+                }
+            }
         }
         writeln!(f, "  arena {} bytes", self.arena)?;
         f.write_str("}\n")
     }
+}
+
+fn loop_step(f: &mut fmt::Formatter<'_>, l: &LoopStep) -> fmt::Result {
+    match &l.trip {
+        Trip::Count(n) => write!(f, "loop {n} times{}", if l.reverse { ", from the last" } else { "" })?,
+        Trip::While(cond) => write!(f, "loop while @{} (arena {})", cond.plan.name, cond.arena)?,
+    }
+    if !l.consts.is_empty() {
+        write!(f, ", with {}", list(&l.consts))?;
+    }
+    for c in &l.carries {
+        write!(f, ", carry {} from {} by {}", c.result, c.init, c.spare)?;
+    }
+    if !l.rows_in.is_empty() {
+        write!(f, ", rows of {}", list(&l.rows_in))?;
+    }
+    if !l.rows_out.is_empty() {
+        write!(f, " -> rows of {}", list(&l.rows_out))?;
+    }
+    write!(f, ", arena {}", l.body.arena)
+}
+
+fn list(buffers: &[BufferId]) -> String {
+    buffers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 struct View<'a>(&'a Matrix);

@@ -1,6 +1,7 @@
 //! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
 
-use super::{BufferDecl, BufferId, Place, Plan, StepKind};
+use super::{Block, BufferDecl, BufferId, Carry, Place, Plan, Step, StepKind, Trip};
+use crate::dtype::DType;
 use crate::kernel;
 
 /// A broken invariant of a plan.
@@ -68,6 +69,7 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
                 }
             }
         }
+        blocks(&plan, step).map_err(|message| error(i, message))?;
         let (reads, writes) = step.accesses(&plan.kernels);
         let known = |b: &BufferId| b.index() < plan.buffers.len();
         if let Some(b) = reads.iter().chain(&writes).find(|b| !known(b)) {
@@ -92,4 +94,44 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
         return Err(error(plan.steps.len(), format!("b{b} leaves the plan and is never written")));
     }
     Ok(Verified(plan))
+}
+
+/// Checks the plans that a step holds, and that they fit what it hands them.
+fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
+    for block in step.blocks() {
+        verify(block.plan.as_ref().clone()).map_err(|e| e.to_string())?;
+        if !block.plan.updates.is_empty() {
+            return Err(format!("@{} updates variables inside a step", block.plan.name));
+        }
+    }
+    let fits = |block: &Block, params: &[BufferId], outputs: &[BufferId]| {
+        let dtype = |b: &BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);
+        let inner = &block.plan;
+        let same = inner.params.len() == params.len()
+            && inner.outputs.len() == outputs.len()
+            && params.iter().zip(&inner.params).all(|(b, p)| dtype(b) == Some(p.ty.dtype))
+            && outputs.iter().zip(&inner.outputs).all(|(b, (_, ty))| dtype(b) == Some(ty.dtype));
+        if same { Ok(()) } else { Err(format!("@{} has other parameters or outputs than its step hands it", inner.name)) }
+    };
+    match &step.kind {
+        StepKind::Loop(l) => {
+            let carries = |of: fn(&Carry) -> BufferId| l.carries.iter().map(of);
+            let params: Vec<BufferId> =
+                l.consts.iter().copied().chain(carries(|c| c.init)).chain(l.rows_in.iter().copied()).collect();
+            let outputs: Vec<BufferId> = carries(|c| c.result).chain(l.rows_out.iter().copied()).collect();
+            fits(&l.body, &params, &outputs)?;
+            if let Trip::While(cond) = &l.trip {
+                if !l.rows_in.is_empty() || !l.rows_out.is_empty() {
+                    return Err("a loop on a condition has rows".to_owned());
+                }
+                let gives: Vec<DType> = cond.plan.outputs.iter().map(|(_, ty)| ty.dtype).collect();
+                if cond.plan.params.len() != params.len() || gives != [DType::Bool] {
+                    return Err(format!("@{} is no condition over the loop's values", cond.plan.name));
+                }
+            }
+            Ok(())
+        }
+        StepKind::Branch(b) => b.branches.iter().try_for_each(|block| fits(block, &b.operands, &b.results)),
+        StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => Ok(()),
+    }
 }

@@ -15,7 +15,7 @@ use super::extract::{Cut, NewParam, extract, unique};
 use super::linearize::{Linearized, Request, Sweep, depends, linearize};
 use super::split::{Keep, Residual, Side, split};
 use super::transpose::transpose;
-use crate::inline_calls::merge_facts;
+use crate::inline_calls::with_outer_facts;
 
 /// The attribute of a call whose derivative keeps nothing of the forward computation but the operands, and computes the rest
 /// again: `attrs = {checkpoint = nothing}`.
@@ -45,12 +45,12 @@ struct Linear {
     tangents: Vec<Option<usize>>,
 }
 
-/// A linear call, transposed.
-struct Transposed {
-    /// From the operands it is not linear in, and the cotangents, to cotangents.
-    body: Region,
-    /// For each operand, the result of `body` that is its cotangent.
-    cotangents: Vec<Option<usize>>,
+/// A linear region, transposed.
+pub(super) struct Transposed {
+    /// From the parameters it is not linear in, and the cotangents, to cotangents.
+    pub(super) body: Region,
+    /// For each parameter, the result of `body` that is its cotangent.
+    pub(super) cotangents: Vec<Option<usize>>,
 }
 
 impl Bodies {
@@ -106,7 +106,7 @@ impl Bodies {
         cotangents: &[Option<Value>],
     ) -> Result<Partials, Cause> {
         let given: SmallVec<[bool; 8]> = cotangents.iter().map(Option::is_some).collect();
-        let rule = self.transposed(call, linear, &given)?;
+        let rule = self.transposed(&call.body, &call.name, linear, &given)?;
         let known = operands.iter().zip(linear).filter(|(_, linear)| !**linear).map(|(&v, _)| v);
         let args: SmallVec<[Value; 4]> = known.chain(cotangents.iter().flatten().copied()).collect();
         if rule.cotangents.iter().all(Option::is_none) {
@@ -126,9 +126,9 @@ impl Bodies {
         if let Some(rule) = self.linear.get(&key) {
             return Ok(Rc::clone(rule));
         }
-        let body = within(&call.body, b.graph());
+        let body = with_outer_facts(&call.body, b.graph());
         let (joint, tangents) = match &call.jvp {
-            Some(jvp) => with_own_rule(call, &within(jvp, b.graph()), active, wanted)?,
+            Some(jvp) => with_own_rule(call, &with_outer_facts(jvp, b.graph()), active, wanted)?,
             None => self.through_body(&body, active, wanted)?,
         };
         let (joint, tangents) = without_zeros(joint, tangents, active.len())?;
@@ -171,13 +171,20 @@ impl Bodies {
         Ok(joint(sweep.b, body, &primal, &tangents))
     }
 
-    fn transposed(&mut self, call: &Call, linear: &[bool], given: &[bool]) -> Result<Rc<Transposed>, DiffError> {
+    /// The transpose of a region in its parameters that are `linear`, for cotangents of the outputs that are `given`.
+    pub(super) fn transposed(
+        &mut self,
+        region: &Region,
+        name: &str,
+        linear: &[bool],
+        given: &[bool],
+    ) -> Result<Rc<Transposed>, DiffError> {
         let flags = linear.iter().chain(given).copied().collect();
-        let key = (Arc::as_ptr(&call.body), None, Keep::Used, flags);
+        let key = (Arc::as_ptr(region), None, Keep::Used, flags);
         if let Some(rule) = self.transposed.get(&key) {
             return Ok(Rc::clone(rule));
         }
-        let body = &*call.body;
+        let body = &**region;
         let (graph, cts) = with_cotangents(body, given);
         let mut flags = linear.to_vec();
         flags.resize(graph.params().len(), false);
@@ -194,8 +201,8 @@ impl Bodies {
             let varies = depends(body, linear);
             super::error::locate(body, fault.at, fault.cause, &varies, &all)
         })?;
-        let rule = Rc::new(gather(body, &call.name, linear, &cts, sweep, &cotangents)?);
-        self.keep(call);
+        let rule = Rc::new(gather(body, name, linear, &cts, sweep, &cotangents)?);
+        self.kept.push(Arc::clone(region));
         self.transposed.insert(key, Rc::clone(&rule));
         Ok(rule)
     }
@@ -208,16 +215,6 @@ impl Bodies {
 
 fn keeps_nothing(call: &Call) -> bool {
     matches!(call.attrs.get(CHECKPOINT), Some(Attr::Name(n)) if n == "nothing")
-}
-
-/// A body with what the graph around it knows of the symbols, so that rules can infer inside it.
-fn within(body: &Region, outer: &Graph) -> Region {
-    if outer.facts.is_empty() || outer.facts == body.facts {
-        return Arc::clone(body);
-    }
-    let mut b = Builder::with_graph((**body).clone());
-    merge_facts(&mut b, &outer.facts);
-    b.into_region()
 }
 
 /// A graph with outputs: the primal ones, then the tangents that there are, with their positions.

@@ -63,13 +63,20 @@ pub(super) fn linearize(request: &Request<'_>, bodies: &mut Bodies) -> Result<Li
         let active = tangents.iter().any(Option::is_some) && wanted.contains(&true);
         let (results, partials) = if !active {
             (copy(b, graph, node, operands), Partials::new())
-        } else if let Op::Call(call) = &node.op {
-            bodies.linearize(b, call, &operands, &tangents, &wanted).map_err(|cause| fault(&lin, request, id, cause))?
         } else {
-            let results = copy(b, graph, node, operands.clone());
-            let at = At { operands: &operands, results: &results };
-            let partials = node.op.story().linearize(b, at, &tangents);
-            (results, partials.map_err(|e| fault(&lin, request, id, e.into()))?)
+            let done = match &node.op {
+                Op::Call(call) => bodies.linearize(b, call, &operands, &tangents, &wanted),
+                Op::Scan(scan) => bodies.linearize_scan(b, scan, &operands, &tangents, &wanted),
+                Op::While(l) => bodies.linearize_while(b, l, &operands, &tangents),
+                Op::Case(case) => bodies.linearize_case(b, case, &operands, &tangents, &wanted),
+                op => {
+                    let results = copy(b, graph, node, operands.clone());
+                    let at = At { operands: &operands, results: &results };
+                    let partials = op.story().linearize(b, at, &tangents).map_err(Cause::from);
+                    partials.map(|p| (results, p))
+                }
+            };
+            done.map_err(|cause| fault(&lin, request, id, cause))?
         };
         lin.sweep.mark(id);
         for (v, r) in node.results().zip(results) {

@@ -21,6 +21,7 @@ use lehr_ir::graph::{Graph, ParamKind, ScopeId, Value};
 use lehr_ir::{Literal, Loc, Type};
 
 mod calls;
+mod control;
 mod error;
 mod extract;
 mod linearize;

@@ -1,7 +1,7 @@
 //! The backward sweep: the linear part in reverse, each operation replaced by its transpose.
 
 use lehr_ir::graph::{Builder, NodeId, ScopeId, Value};
-use lehr_ir::ops::{At, Op, Partials};
+use lehr_ir::ops::{At, Op, Partials, RuleError};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -9,6 +9,10 @@ use super::DiffError;
 use super::calls::Bodies;
 use super::error::{Cause, locate};
 use super::linearize::{Request, Sweep};
+
+/// What is said of reverse mode through a loop on a condition.
+const NO_REVERSE: &str = "`while` has no reverse mode, since the number of its iterations is not known beforehand; use scan, or \
+                          fori_loop with a known number of iterations";
 
 /// What went wrong at a node of the sweep.
 pub(super) struct Fault {
@@ -54,6 +58,9 @@ pub(super) fn transpose(
         b.scope = scopes.under(b, inner);
         let partials = match &op {
             Op::Call(call) => bodies.transpose(b, call, &operands, &flags, &cts),
+            Op::Scan(scan) => bodies.transpose_scan(b, scan, &operands, &flags, &cts),
+            Op::Case(case) => bodies.transpose_case(b, case, &operands, &flags, &cts),
+            Op::While(_) => Err(RuleError::Missing(NO_REVERSE.to_owned()).into()),
             op => {
                 let rule = op.story().transpose(b, At { operands: &operands, results: &[] }, &flags, &cts);
                 rule.map_err(Cause::from)

@@ -22,6 +22,7 @@ use domain::LoopAxes;
 
 mod body;
 mod contract;
+mod control;
 mod domain;
 mod kernel;
 mod phases;
@@ -53,6 +54,8 @@ struct Lowerer<'a> {
     needed: Vec<bool>,
     kernel_ids: HashMap<Arc<Kernel>, u32, FxBuildHasher>,
     constants: HashMap<Array, BufferId, FxBuildHasher>,
+    /// The plans of regions so far, by address: the graph keeps its regions alive.
+    regions: HashMap<*const Graph, Arc<Plan>, FxBuildHasher>,
     refused: Option<String>,
 }
 
@@ -70,6 +73,7 @@ impl<'a> Lowerer<'a> {
             needed: vec![false; graph.value_count()],
             kernel_ids: HashMap::default(),
             constants: HashMap::default(),
+            regions: HashMap::default(),
             refused: None,
         };
         for (i, v) in graph.param_values().enumerate() {
@@ -127,6 +131,7 @@ impl<'a> Lowerer<'a> {
             GroupKind::Kernel => kernel::lower_group(self, g, group),
             GroupKind::Contract => self.contract(first),
             GroupKind::Scatter => self.scatter(first),
+            GroupKind::Control => self.control(first)?,
             GroupKind::Host => self.host(first),
         }
         match self.refused.take() {
