@@ -106,7 +106,10 @@ pub use random::{Key, Keys};
 pub use runtime::Runtime;
 pub use state::{State, StateError};
 pub use tensor::{Scalar, Tensor};
-pub use transform::{grad, jvp, stop_gradient, value_and_grad, vjp, vmap};
+pub use transform::{
+    grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, stop_gradient, value_and_grad, value_and_grad_aux,
+    vjp, vmap, vmap_axes,
+};
 pub use tree::Tree;
 
 /// What most programs name.
@@ -117,7 +120,8 @@ pub mod prelude {
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::tensor::{Ellipsis, NewAxis, Tensor, by};
     pub use crate::{
-        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad, init,
-        jvp, losses, random, stop_gradient, value_and_grad, vjp, vmap,
+        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad,
+        hessian, hvp, init, jacfwd, jacobian, jacrev, jvp, linearize, losses, random, stop_gradient, value_and_grad,
+        value_and_grad_aux, vjp, vmap, vmap_axes,
     };
 }

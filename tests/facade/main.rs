@@ -7,6 +7,7 @@ mod digits;
 mod errors;
 mod index;
 mod layers;
+mod modes;
 mod numbers;
 mod optimisers;
 mod random;
