@@ -59,6 +59,7 @@ extern crate self as lehr;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod closure;
 mod composite;
 pub mod context;
 pub mod data;
@@ -107,8 +108,8 @@ pub use runtime::Runtime;
 pub use state::{State, StateError};
 pub use tensor::{Scalar, Tensor};
 pub use transform::{
-    grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, stop_gradient, value_and_grad, value_and_grad_aux,
-    vjp, vmap, vmap_axes,
+    Checkpoint, checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize,
+    stop_gradient, value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
 };
 pub use tree::Tree;
 
@@ -120,8 +121,8 @@ pub mod prelude {
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::tensor::{Ellipsis, NewAxis, Tensor, by};
     pub use crate::{
-        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad,
-        hessian, hvp, init, jacfwd, jacobian, jacrev, jvp, linearize, losses, random, stop_gradient, value_and_grad,
-        value_and_grad_aux, vjp, vmap, vmap_axes,
+        Array, Backend, Checkpoint, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree,
+        checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, init, jacfwd, jacobian, jacrev, jvp, linearize, losses,
+        random, stop_gradient, value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
     };
 }

@@ -6,7 +6,7 @@
 //! An ill-typed operation gives an expression that carries its error; everything made from it carries it on.
 //! Dropping and walking are iterative, so that a chain of 100,000 nodes does not overflow a stack.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +20,10 @@ use crate::graph::{Builder, Graph, ParamKind, Value};
 use crate::loc::Loc;
 use crate::ops::{self, Op, Types};
 use crate::ty::Type;
+
+mod captures;
+
+pub use captures::captures;
 
 /// One result of a node of the DAG.
 #[derive(Clone)]
@@ -329,20 +333,20 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     }
     b.set_facts(facts);
     for e in &order {
-        if import.values.contains_key(&e.key()) {
-            continue;
-        }
         match &e.node.kind {
             ExprKind::Apply(op, operands) => {
                 let operands: SmallVec<[Value; 3]> = operands.iter().filter_map(|o| import.value(o)).collect();
                 b.loc = e.node.loc.clone();
                 b.scope = b.scope_of_path(e.node.scope.as_deref().unwrap_or(""));
                 let id = b.push(op.clone(), operands, e.node.types.clone());
-                import.values.insert(e.key(), b.graph().node(id).results().collect());
+                for (result, v) in (0..).zip(b.graph().node(id).results()) {
+                    // A result that is a parameter stays one.
+                    import.values.entry((e.key(), result)).or_insert(v);
+                }
             }
             ExprKind::Assume(of) => {
                 if let Some(v) = import.value(of) {
-                    import.values.insert(e.key(), SmallVec::from_iter([v]));
+                    import.values.entry((e.key(), 0)).or_insert(v);
                 }
             }
             ExprKind::Input(_) | ExprKind::Variable(_) | ExprKind::Data(_) | ExprKind::Invalid(_) => {}
@@ -353,7 +357,8 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
 }
 
 struct Import {
-    values: HashMap<usize, SmallVec<[Value; 1]>, FxBuildHasher>,
+    /// By node and result.
+    values: HashMap<(usize, u32), Value, FxBuildHasher>,
     names: HashMap<String, (Value, Type), FxBuildHasher>,
     leaves: Vec<Leaf>,
     args: Vec<Expr>,
@@ -361,11 +366,11 @@ struct Import {
 
 impl Import {
     fn value(&self, e: &Expr) -> Option<Value> {
-        self.values.get(&e.key())?.get(e.result as usize).copied()
+        self.values.get(&(e.key(), e.result)).copied()
     }
 
     fn leaf(&mut self, b: &mut Builder, e: &Expr) -> Result<(), Errors> {
-        if self.values.contains_key(&e.key()) {
+        if self.values.contains_key(&(e.key(), e.result)) {
             return Ok(());
         }
         let Some(ty) = e.ty() else { return Ok(()) };
@@ -374,7 +379,7 @@ impl Import {
                 if let Some((v, known)) = self.names.get(&**n) {
                     if known == ty {
                         let v = *v;
-                        self.values.insert(e.key(), SmallVec::from_iter([v]));
+                        self.values.insert((e.key(), e.result), v);
                         return Ok(());
                     }
                     let message = format!("the input `{n}` is also made as {known}");
@@ -385,7 +390,7 @@ impl Import {
             ExprKind::Variable(v) => {
                 // A variable may be read by several nodes.
                 if let Some(i) = self.leaves.iter().position(|l| matches!(l, Leaf::Variable(w) if Arc::ptr_eq(v, w))) {
-                    self.values.insert(e.key(), SmallVec::from_iter([Value(i as u32)]));
+                    self.values.insert((e.key(), e.result), Value(i as u32));
                     return Ok(());
                 }
                 (ParamKind::Variable, v.name.clone(), Leaf::Variable(Arc::clone(v)))
@@ -399,7 +404,7 @@ impl Import {
         b.loc = e.node.loc.clone();
         let v = b.param(name.clone(), kind, ty.clone());
         self.names.insert(name, (v, ty.clone()));
-        self.values.insert(e.key(), SmallVec::from_iter([v]));
+        self.values.insert((e.key(), e.result), v);
         self.leaves.push(leaf);
         self.args.push(e.clone());
         Ok(())
@@ -447,18 +452,20 @@ fn import_error(op: &str, e: &Expr, message: String) -> Errors {
 
 /// The nodes reachable from `roots`, operands first, without what lies behind `cut`.
 fn topological(roots: &[Expr], cut: &[Expr]) -> Vec<Expr> {
-    let mut seen: HashMap<usize, (), FxBuildHasher> = cut.iter().map(|e| (e.key(), ())).collect();
+    let cut: HashSet<(usize, u32), FxBuildHasher> = cut.iter().map(|e| (e.key(), e.result)).collect();
+    let mut seen: HashSet<usize, FxBuildHasher> = HashSet::default();
+    let mut enter = |e: &Expr| !cut.contains(&(e.key(), e.result)) && seen.insert(e.key());
     let mut order = Vec::new();
     // Each frame is a node and how many of its operands have been entered.
     let mut stack: Vec<(Expr, usize)> = Vec::new();
     for root in roots {
-        if seen.insert(root.key(), ()).is_none() {
+        if enter(root) {
             stack.push((root.clone(), 0));
         }
         while let Some((e, next)) = stack.last_mut() {
             if let Some(operand) = e.operands().get(*next).cloned() {
                 *next += 1;
-                if seen.insert(operand.key(), ()).is_none() {
+                if enter(&operand) {
                     stack.push((operand, 0));
                 }
             } else if let Some((e, _)) = stack.pop() {

@@ -3,6 +3,7 @@
 //! Recomputed nodes carry a tag of their own and so never merge with what they recompute.
 //! Regions are interned first, so that a call is compared by the address of its body.
 
+use std::convert::Infallible;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -74,8 +75,8 @@ struct Interner {
 impl Interner {
     fn intern(&mut self, op: Op) -> Op {
         let Op::Call(call) = op else { return op };
-        let Call { name, attrs, body, jvp } = call;
-        Call { name, attrs, body: self.region(body), jvp: jvp.map(|r| self.region(r)) }.into()
+        let Ok(call) = call.map_regions::<Infallible>(&mut |r| Ok(self.region(Arc::clone(r))));
+        call.into()
     }
 
     fn region(&mut self, region: Region) -> Region {
@@ -103,7 +104,8 @@ fn hash(op: &Op, operands: &Operands, tag: u32) -> u64 {
     let mut h = FxHasher::default();
     tag.hash(&mut h);
     if let Op::Call(c) = op {
-        (&c.name, &c.attrs, Arc::as_ptr(&c.body), c.jvp.as_ref().map(Arc::as_ptr)).hash(&mut h);
+        (&c.name, &c.attrs).hash(&mut h);
+        c.regions().for_each(|r| Arc::as_ptr(r).hash(&mut h));
     } else {
         op.hash(&mut h);
     }
@@ -117,8 +119,10 @@ fn hash(op: &Op, operands: &Operands, tag: u32) -> u64 {
 
 fn same_op(a: &Op, b: &Op) -> bool {
     if let (Op::Call(a), Op::Call(b)) = (a, b) {
-        let jvp = |c: &Call| c.jvp.as_ref().map(Arc::as_ptr);
-        return Arc::ptr_eq(&a.body, &b.body) && jvp(a) == jvp(b) && a.name == b.name && a.attrs == b.attrs;
+        // Regions are interned, so that equal ones are one; which rule a region belongs to is part of the call.
+        let rules = |c: &Call| (c.jvp.is_some(), c.vjp.as_ref().map(|v| v.fwd.is_some()));
+        let regions = a.regions().map(Arc::as_ptr).eq(b.regions().map(Arc::as_ptr));
+        return regions && rules(a) == rules(b) && a.name == b.name && a.attrs == b.attrs;
     }
     a == b
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lehr_ir::graph::{Builder, Graph, Node, NodeId, Region, Value};
-use lehr_ir::ops::{Call, Op};
+use lehr_ir::ops::Op;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -98,17 +98,13 @@ impl Regions {
     /// The graph that holds the operation has to outlive this memo, which knows regions by their address.
     pub(crate) fn map(&mut self, op: &Op, run: &mut RunOn<'_>) -> Result<Option<Op>, PassError> {
         let Op::Call(call) = op else { return Ok(None) };
-        let body = self.region(&call.body, run)?;
-        let jvp = match &call.jvp {
-            Some(jvp) => self.region(jvp, run)?,
-            None => None,
-        };
-        if body.is_none() && jvp.is_none() {
-            return Ok(None);
-        }
-        let body = body.unwrap_or_else(|| Arc::clone(&call.body));
-        let jvp = jvp.or_else(|| call.jvp.clone());
-        Ok(Some(Call { name: call.name.clone(), attrs: call.attrs.clone(), body, jvp }.into()))
+        let mut changed = false;
+        let mapped = call.map_regions(&mut |r| {
+            let new = self.region(r, run)?;
+            changed |= new.is_some();
+            Ok::<_, PassError>(new.unwrap_or_else(|| Arc::clone(r)))
+        })?;
+        Ok(changed.then(|| mapped.into()))
     }
 
     fn region(&mut self, region: &Region, run: &mut RunOn<'_>) -> Result<Option<Region>, PassError> {

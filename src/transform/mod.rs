@@ -15,6 +15,8 @@ use lehr_passes::derivative::DiffError;
 
 use crate::tensor::{Tensor, sound};
 
+mod checkpoint;
+mod custom;
 mod grad;
 mod jacobian;
 mod linearize;
@@ -22,6 +24,8 @@ mod product;
 mod stop;
 mod vmap;
 
+pub use checkpoint::{Checkpoint, checkpoint};
+pub use custom::{CustomJvp, CustomVjp, custom_jvp, custom_vjp};
 pub(crate) use grad::gradients;
 pub use grad::{grad, value_and_grad, value_and_grad_aux};
 pub use jacobian::{hessian, hvp, jacfwd, jacobian, jacrev};

@@ -1,13 +1,12 @@
 //! Batching: a function of one example as a function of many.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use lehr_ir::Dim;
-use lehr_ir::expr::{Expr, export};
+use lehr_ir::expr::export;
 use lehr_ir::loc::Loc;
 use lehr_passes::batch;
 
 use super::{Over, carry_text};
+use crate::closure::placeholder;
 use crate::tensor::{Tensor, sound};
 use crate::tree::{self, Tree};
 
@@ -257,16 +256,4 @@ fn along(t: &Tensor, axis: i64, loc: &Loc) -> Result<Tensor, Tensor> {
     let mut order: Vec<usize> = (1..t.rank()).collect();
     order.insert(at, 0);
     Ok(t.permute(order))
-}
-
-/// A placeholder of a type, with what is known of the sizes of what it stands for.
-fn placeholder(ty: lehr_ir::Type, of: &Tensor, loc: &Loc) -> Tensor {
-    // Nested calls must not take each other's placeholders for their own; users' names start with a letter.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("%vmap{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut e = Expr::input(&name, ty, loc.clone());
-    for fact in of.facts().facts() {
-        e = e.assume(fact.clone(), loc.clone());
-    }
-    Tensor(e)
 }

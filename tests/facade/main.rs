@@ -1,6 +1,7 @@
 //! Tests of what users name: behaviour against hand values and NumPy's conventions, and what is said of bad input.
 #![allow(missing_docs)]
 
+mod checkpoints;
 mod data;
 mod deep;
 mod digits;
@@ -12,6 +13,7 @@ mod numbers;
 mod optimisers;
 mod random;
 mod reduce;
+mod rules;
 mod run;
 mod shapes;
 mod state;

@@ -1,12 +1,13 @@
 //! Leaves out what a graph does not need, and numbers the rest anew: the form that snapshots are taken of.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
 use super::{Builder, Graph, Region, ScopeId, Value};
-use crate::ops::{Call, Op};
+use crate::ops::Op;
 
 impl Graph {
     /// The graph without nodes that no output or update needs and without scopes that hold nothing.
@@ -81,12 +82,8 @@ impl Compactor {
 
     fn op(&mut self, op: &Op) -> Op {
         let Op::Call(call) = op else { return op.clone() };
-        Op::Call(Call {
-            name: call.name.clone(),
-            attrs: call.attrs.clone(),
-            body: self.region(&call.body),
-            jvp: call.jvp.as_ref().map(|jvp| self.region(jvp)),
-        })
+        let Ok(call) = call.map_regions::<Infallible>(&mut |r| Ok(self.region(r)));
+        Op::Call(call)
     }
 
     fn region(&mut self, region: &Region) -> Region {

@@ -47,7 +47,7 @@ pub mod unary;
 
 pub use binary::BinaryOp;
 pub use broadcast::Broadcast;
-pub use call::Call;
+pub use call::{CAPTURED, Call, Vjp};
 pub use compare::CompareOp;
 pub use concat::Concat;
 pub use constant::Constant;

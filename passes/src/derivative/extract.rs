@@ -1,6 +1,7 @@
 //! A part of a graph as a graph of its own.
 
 use lehr_ir::graph::{Builder, Graph, ParamKind, ScopeId, Value};
+use lehr_ir::ops::Op;
 use lehr_ir::{Loc, OpError, Type};
 use rustc_hash::FxHashMap;
 
@@ -64,7 +65,8 @@ pub(super) fn extract(from: &Graph, cut: Cut<'_>) -> Result<Graph, DiffError> {
             }
         }
     }
-    let fresh = from.nodes().map(|(_, n)| n.tag).max().unwrap_or(0) + 1;
+    // Above the tags inside bodies too, or what is computed again would be merged with what a body computes again itself.
+    let fresh = highest_tag(from, &mut FxHashMap::default()) + 1;
     let mut scopes = FxHashMap::default();
     for (id, node) in from.nodes().filter(|(id, _)| live[id.index()]) {
         let operands: Option<Operands> = node.operands.iter().map(|v| map[v.index()]).collect();
@@ -91,6 +93,21 @@ pub(super) fn extract(from: &Graph, cut: Cut<'_>) -> Result<Graph, DiffError> {
         b.update(param, bound(v)?);
     }
     Ok(b.finish())
+}
+
+fn highest_tag(graph: &Graph, known: &mut FxHashMap<*const Graph, u32>) -> u32 {
+    if let Some(&tag) = known.get(&std::ptr::from_ref(graph)) {
+        return tag;
+    }
+    let mut highest = 0;
+    for (_, node) in graph.nodes() {
+        highest = highest.max(node.tag);
+        if let Op::Call(call) = &node.op {
+            highest = highest.max(highest_tag(&call.body, known));
+        }
+    }
+    known.insert(std::ptr::from_ref(graph), highest);
+    highest
 }
 
 /// A name that is not among `taken`, which it joins: `base`, or `base.2` and so on.
