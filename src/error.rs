@@ -11,6 +11,7 @@ use lehr_ir::loc::Loc;
 use lehr_passes::PassError;
 
 use crate::data::DataError;
+use crate::gradcheck::GradCheckError;
 use crate::inputs::InputError;
 use crate::outputs::OutputError;
 use crate::state::StateError;
@@ -52,6 +53,9 @@ pub enum Error {
     /// Evaluation failed on the reference backend.
     #[error(transparent)]
     Eval(Box<EvalError>),
+    /// Derivatives that differ from finite differences.
+    #[error(transparent)]
+    GradCheck(Box<GradCheckError>),
     /// A data set or array file.
     #[error(transparent)]
     Data(Box<DataError>),

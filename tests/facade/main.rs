@@ -1,11 +1,13 @@
 //! Tests of what users name: behaviour against hand values and NumPy's conventions, and what is said of bad input.
 #![allow(missing_docs)]
 
+mod batches;
 mod checkpoints;
 mod data;
 mod deep;
 mod digits;
 mod errors;
+mod gradchecks;
 mod index;
 mod layers;
 mod modes;
