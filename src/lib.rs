@@ -62,6 +62,7 @@ struct Readme;
 mod closure;
 mod composite;
 pub mod context;
+pub mod custom_op;
 pub mod data;
 mod engine;
 mod error;
@@ -93,6 +94,7 @@ pub mod transform;
 pub mod tree;
 
 pub use context::Context;
+pub use custom_op::{custom_op, custom_ops};
 pub use data::Dataset;
 pub use error::{Error, Result};
 pub use executable::Executable;

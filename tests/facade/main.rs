@@ -3,6 +3,7 @@
 
 mod batches;
 mod checkpoints;
+mod custom_ops;
 mod data;
 mod deep;
 mod digits;
