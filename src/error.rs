@@ -13,6 +13,7 @@ use lehr_passes::PassError;
 use crate::data::DataError;
 use crate::gradcheck::GradCheckError;
 use crate::inputs::InputError;
+use crate::nan::NanError;
 use crate::outputs::OutputError;
 use crate::state::StateError;
 
@@ -53,6 +54,9 @@ pub enum Error {
     /// Evaluation failed on the reference backend.
     #[error(transparent)]
     Eval(Box<EvalError>),
+    /// A result with a NaN, where these are trapped.
+    #[error(transparent)]
+    Nan(Box<NanError>),
     /// Derivatives that differ from finite differences.
     #[error(transparent)]
     GradCheck(Box<GradCheckError>),
@@ -103,6 +107,8 @@ macro_rules! boxed {
 boxed! {
     Pass(PassError);
     Input(InputError);
+    Nan(NanError);
+    GradCheck(GradCheckError);
     Output(OutputError);
     State(StateError);
     Eval(EvalError);

@@ -10,7 +10,7 @@ use lehr_ir::loc::Loc;
 use lehr_ir::{Array, DType, Rule, Type};
 
 use crate::closure::is_inexact;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::function::Function;
 use crate::options::{Backend, Options};
 use crate::random::{self, Key, Keys};
@@ -90,7 +90,7 @@ impl GradCheck {
 /// leaves stay as they are. The difference is that of two steps, extrapolated, so that its own error is about the fourth power of
 /// the step. A point within a step of a kink, such as 0 for relu, has no slope to compare with.
 /// # Errors
-/// [`Error::GradCheck`] with the whole report if a derivative is wrong; the errors of the function and its derivatives; a point
+/// [`Error::GradCheck`](crate::Error::GradCheck) with the whole report if a derivative is wrong; the errors of the function and its derivatives; a point
 /// that is not closed or has no floats.
 /// ```
 /// use lehr::gradcheck::{GradCheck, gradcheck};
@@ -128,7 +128,7 @@ where
     if report.failures().next().is_none() {
         return Ok(report);
     }
-    Err(Error::GradCheck(Box::new(GradCheckError(report))))
+    Err(GradCheckError(report).into())
 }
 
 /// What was compared.
