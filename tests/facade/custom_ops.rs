@@ -19,8 +19,6 @@ use softsign::{Softsign, softsign};
 
 use crate::{broken, check};
 
-const BACKENDS: [Backend; 2] = [Backend::Interp, Backend::Cpu];
-
 /// Both operations, with others around them.
 fn both(x: &Tensor) -> Tensor {
     running_sum(&softsign(&(x * 2))).square().sum()
@@ -44,7 +42,7 @@ fn they_compute_what_they_say() {
 
 #[test]
 fn they_have_derivatives_of_every_mode_and_order_on_every_backend() {
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let options = GradCheck::default().backend(backend);
         gradcheck(&point(), &options, softsign).unwrap_or_else(|e| panic!("{e}"));
         gradcheck(&point(), &options, running_sum).unwrap_or_else(|e| panic!("{e}"));
@@ -65,6 +63,7 @@ fn they_are_batched() {
     assert_eq!(columns.to_string(), running_sum(&rows.t()).t().to_string());
 }
 
+#[cfg(feature = "cpu")]
 #[test]
 fn they_are_compiled() {
     let x = Tensor::input("x", F32, ("n", 4));

@@ -8,6 +8,7 @@ mod data;
 mod deep;
 mod digits;
 mod errors;
+#[cfg(feature = "cpu")]
 mod flops;
 mod gradchecks;
 mod index;
@@ -52,4 +53,10 @@ fn broken(t: &Tensor) -> String {
 /// Options of the reference backend.
 fn interp() -> Options {
     Options::default().backend(Backend::Interp)
+}
+
+/// The backends of this build.
+fn backends() -> Vec<Backend> {
+    let cpu = cfg!(feature = "cpu").then_some(Backend::Cpu);
+    std::iter::once(Backend::Interp).chain(cpu).collect()
 }

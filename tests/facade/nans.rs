@@ -2,8 +2,6 @@
 
 use lehr::prelude::*;
 
-const BACKENDS: [Backend; 2] = [Backend::Interp, Backend::Cpu];
-
 fn trap(backend: Backend) -> Options {
     Options::default().backend(backend).trap_nan(true)
 }
@@ -14,7 +12,7 @@ fn it_names_the_operation_and_its_line() {
     let line = line!() + 1;
     let root = (&x - 1).sqrt();
     let y = (root * 2).sum().exp();
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let mut f = Function::new("f").output("s", &x.sum()).output("y", &y).compile(trap(backend)).unwrap();
         f.run([("x", [1.0f32, 2.0])]).unwrap();
         let e = f.run([("x", [1.0f32, 0.0, -3.0])]).unwrap_err();
@@ -39,7 +37,7 @@ fn it_looks_into_gradients_and_bodies() {
     let line = line!() + 1;
     let norm = checkpoint(&x, Checkpoint::Nothing, |x| x.square().sum().sqrt());
     let dx = grad(&norm, &x);
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let mut f = Function::new("f").output("norm", &norm).output("dx", &dx).compile(trap(backend)).unwrap();
         f.run([("x", [3.0f32, 4.0])]).unwrap();
         let e = f.run([("x", [0.0f32, 0.0])]).unwrap_err().to_string();
@@ -55,7 +53,7 @@ fn variables_keep_their_values() {
     let step = Tensor::input("step", F32, ());
     let line = line!() + 1;
     let new = (&w - &step).sqrt();
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let f = Function::new("f").output("sum", &w.sum()).update(&w, &new);
         let mut f = f.compile(trap(backend)).unwrap();
         f.run([("step", 0.0f32)]).unwrap();
@@ -75,7 +73,7 @@ fn variables_keep_their_values() {
 #[test]
 fn what_is_given_with_a_nan_is_named() {
     let (x, y) = (Tensor::input("x", F64, ["n"]), Tensor::input("y", F64, ()));
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let mut f = Function::new("f").output("z", &(x.exp() * &y)).compile(trap(backend)).unwrap();
         let e = f.run((vec![1.0f64, 2.0], f64::NAN)).unwrap_err().to_string();
         assert!(e.starts_with("f: the output `z` has a NaN; `y` was given with one: 1 of 1 elements"), "{e}");
@@ -86,7 +84,7 @@ fn what_is_given_with_a_nan_is_named() {
 fn a_nan_that_is_selected_away_is_none() {
     let x = Tensor::input("x", F32, ["n"]);
     let root = Tensor::select(&x.ge(0), x.sqrt(), 0);
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let mut f = Function::new("f").output("y", &root).compile(trap(backend)).unwrap();
         let y: Vec<f32> = f.run([("x", [4.0f32, -1.0])]).unwrap().unpack().unwrap();
         assert_eq!(y, [2.0, 0.0]);
@@ -100,7 +98,7 @@ fn a_nan_that_is_selected_away_is_none() {
 #[test]
 fn it_is_off_unless_asked_for() {
     let x = Tensor::input("x", F32, ["n"]);
-    for backend in BACKENDS {
+    for backend in crate::backends() {
         let mut f = Function::new("f").output("y", &x.log()).compile(Options::default().backend(backend)).unwrap();
         let y: Vec<f32> = f.run([("x", [-1.0f32])]).unwrap().unpack().unwrap();
         assert!(y[0].is_nan());
