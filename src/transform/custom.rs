@@ -68,12 +68,15 @@ where
     CustomVjp { name: name.to_owned(), f, forward, backward, of: PhantomData }
 }
 
+/// What a function takes and gives, of which a value holds nothing.
+type Signature<I, O> = PhantomData<fn(&I) -> O>;
+
 /// A function with a derivative of its own: see [`custom_jvp`].
 pub struct CustomJvp<I, O, F, R> {
     name: String,
     f: F,
     rule: R,
-    of: PhantomData<fn(&I) -> O>,
+    of: Signature<I, O>,
 }
 
 /// A function with a derivative in reverse mode of its own: see [`custom_vjp`].
@@ -82,7 +85,7 @@ pub struct CustomVjp<I, O, S, F, G, B> {
     f: F,
     forward: G,
     backward: B,
-    of: PhantomData<fn(&I) -> (O, S)>,
+    of: Signature<I, (O, S)>,
 }
 
 impl<I, O, F, R> CustomJvp<I, O, F, R>

@@ -77,7 +77,7 @@ fn split_keys_give_each_slice_a_stream_of_its_own() {
         |k| random::normal(k, F64, 3),
         |k| random::uniform(k, F16, (2, 2)),
         |k| random::randint(k, I32, 7, 0, 100),
-        |k| random::bits(&random::fold_in(k, 9), U64, 3),
+        |k| random::bits(random::fold_in(k, 9), U64, 3),
     ];
     for draw in draws {
         let each = vmap(&keys, 0, draw);

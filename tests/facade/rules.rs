@@ -96,7 +96,7 @@ fn rules_take_and_give_trees() {
         |(n, x): &(Tensor, Option<Tensor>), (ct, others): &(Tensor, Vec<Tensor>)| {
             assert_eq!(others[0].dtype(), Some(I64));
             let x = x.as_ref().unwrap();
-            (ct * n.cast(F64) * 2, n.clone(), [(x * 0).sum()])
+            (ct * n.cast(F64) * 2, n.clone(), [x.zeros_like().sum()])
         },
     );
     let (x, n, y) = (x(), Tensor::from(3i64), Tensor::from(1.5f64));
