@@ -12,6 +12,7 @@ use lehr_passes::PassCx;
 use crate::error::Error;
 use crate::error::Result;
 use crate::function::Source;
+use crate::nan::Trap;
 use crate::options::{Backend, Options};
 
 #[cfg(feature = "cpu")]
@@ -66,6 +67,8 @@ pub(crate) struct Call<'a> {
     pub(crate) bindings: &'a Bindings,
     /// The outputs, of the right dtypes and shapes, to be overwritten.
     pub(crate) outputs: &'a mut [Array],
+    /// What looks for NaN in the results before variables change, if that is asked for.
+    pub(crate) trap: Option<&'a Trap<'a>>,
 }
 
 /// The values of a state: shared where the program only reads, else for this call alone.

@@ -11,7 +11,9 @@ use lehr_ir::loc::Loc;
 use lehr_passes::PassError;
 
 use crate::data::DataError;
+use crate::gradcheck::GradCheckError;
 use crate::inputs::InputError;
+use crate::nan::NanError;
 use crate::outputs::OutputError;
 use crate::state::StateError;
 
@@ -52,6 +54,12 @@ pub enum Error {
     /// Evaluation failed on the reference backend.
     #[error(transparent)]
     Eval(Box<EvalError>),
+    /// A result with a NaN, where these are trapped.
+    #[error(transparent)]
+    Nan(Box<NanError>),
+    /// Derivatives that differ from finite differences.
+    #[error(transparent)]
+    GradCheck(Box<GradCheckError>),
     /// A data set or array file.
     #[error(transparent)]
     Data(Box<DataError>),
@@ -99,6 +107,8 @@ macro_rules! boxed {
 boxed! {
     Pass(PassError);
     Input(InputError);
+    Nan(NanError);
+    GradCheck(GradCheckError);
     Output(OutputError);
     State(StateError);
     Eval(EvalError);

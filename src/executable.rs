@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::engine::{Call, Values, Workspace};
 use crate::error::{Error, Result};
 use crate::inputs::{Bound, Feed, InputError, InputFault, Inputs, check_dtypes};
+use crate::nan::Trap;
 use crate::outputs::{Outputs, check_targets, output_dtypes};
 use crate::program::{Program, Signature};
 use crate::state::State;
@@ -144,9 +145,10 @@ impl Executable {
         let (code, leaves) = (&self.program.code, &self.program.leaves);
         let (workspace, inputs, slots, bindings) =
             (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
+        let trap = code.options.trap_nan.then(|| Trap { graph: &code.source, signature: &code.signature });
         let mut run = |values: Values<'_>| {
-            let (sources, updates, data) = (&code.sources, &code.updates, &leaves.data);
-            code.engine.run(workspace, Call { sources, inputs, values, slots, updates, data, bindings, outputs })
+            let (sources, updates, data, trap) = (&code.sources, &code.updates, &leaves.data, trap.as_ref());
+            code.engine.run(workspace, Call { sources, inputs, values, slots, updates, data, bindings, outputs, trap })
         };
         let result = if code.updates.is_empty() {
             self.state.read(|values| run(Values::Shared(values)))

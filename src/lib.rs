@@ -59,9 +59,11 @@ extern crate self as lehr;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod closure;
 mod composite;
 pub mod context;
 pub mod control;
+pub mod custom_op;
 pub mod data;
 mod engine;
 mod error;
@@ -69,9 +71,11 @@ mod executable;
 pub mod explain;
 mod from_graph;
 mod function;
+pub mod gradcheck;
 pub mod init;
 pub mod inputs;
 pub mod losses;
+mod nan;
 pub mod nn;
 pub mod optim;
 mod options;
@@ -92,14 +96,17 @@ pub mod transform;
 pub mod tree;
 
 pub use context::Context;
+pub use custom_op::{custom_op, custom_ops};
 pub use data::Dataset;
 pub use error::{Error, Result};
 pub use executable::Executable;
 pub use explain::Explanation;
 pub use function::Function;
+pub use gradcheck::{GradCheck, gradcheck};
 pub use lehr_ir as ir;
 pub use lehr_ir::{Array, DType, Dim, Element, Literal, Type};
 pub use lehr_passes as passes;
+pub use nan::NanError;
 pub use options::{Backend, Options, UnknownBackend};
 pub use outputs::Outputs;
 pub use program::{Program, Signature};
@@ -107,7 +114,10 @@ pub use random::{Key, Keys};
 pub use runtime::Runtime;
 pub use state::{State, StateError};
 pub use tensor::{Scalar, Tensor};
-pub use transform::{grad, jvp, stop_gradient, value_and_grad, vjp, vmap};
+pub use transform::{
+    Checkpoint, checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize,
+    stop_gradient, value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
+};
 pub use tree::Tree;
 
 /// What most programs name.
@@ -118,7 +128,8 @@ pub mod prelude {
     pub use crate::optim::{Adam, Optimizer, Sgd};
     pub use crate::tensor::{Ellipsis, NewAxis, Tensor, by};
     pub use crate::{
-        Array, Backend, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree, grad, init,
-        jvp, losses, random, stop_gradient, value_and_grad, vjp, vmap,
+        Array, Backend, Checkpoint, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree,
+        checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, init, jacfwd, jacobian, jacrev, jvp, linearize, losses,
+        random, stop_gradient, value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
     };
 }

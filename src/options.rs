@@ -69,6 +69,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Which passes run, how far, and with how much fuel.
     pub passes: PassOptions,
+    /// Whether a call that gives a NaN fails, and says where it comes from.
+    pub trap_nan: bool,
 }
 
 impl Options {
@@ -83,6 +85,27 @@ impl Options {
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// The same, where a call fails if an output or the new value of a variable has a NaN.
+    ///
+    /// The error, [`Error::Nan`](crate::Error::Nan), names the first operation that made a NaN and its line of source: to find it,
+    /// the reference evaluator runs the function again on the same arguments. Variables keep the values they had.
+    /// Looking for NaN costs one more reading of the results. A NaN that is selected away inside the function is none.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let x = Tensor::input("x", F32, ["n"]);
+    /// let y = (&x - 1).log().sum();
+    /// let mut f = Function::new("f").output("y", &y).compile(Options::default().trap_nan(true))?;
+    /// assert!(f.run([("x", [2.0f32, 3.0])]).is_ok());
+    /// let e = f.run([("x", [2.0f32, 0.5])]).unwrap_err();
+    /// assert!(e.to_string().starts_with("f: the output `y` has a NaN; the first is made by `log`"));
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[must_use]
+    pub fn trap_nan(mut self, trap: bool) -> Self {
+        self.trap_nan = trap;
         self
     }
 

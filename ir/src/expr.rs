@@ -21,6 +21,10 @@ use crate::loc::Loc;
 use crate::ops::{self, Op, Types};
 use crate::ty::Type;
 
+mod captures;
+
+pub use captures::captures;
+
 /// One result of a node of the DAG.
 #[derive(Clone)]
 pub struct Expr {
@@ -319,7 +323,6 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     let mut b = Builder::new(name);
     let mut import = Import {
         values: HashMap::default(),
-        given: HashMap::default(),
         names: HashMap::default(),
         leaves: Vec::new(),
         args: Vec::new(),
@@ -349,11 +352,14 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
                 b.loc = e.node.loc.clone();
                 b.scope = b.scope_of_path(e.node.scope.as_deref().map_or("", visible_scope));
                 let id = b.push(op.clone(), operands, e.node.types.clone());
-                import.values.insert(e.key(), b.graph().node(id).results().collect());
+                for (result, v) in (0..).zip(b.graph().node(id).results()) {
+                    // A result that is a parameter stays one.
+                    import.values.entry((e.key(), result)).or_insert(v);
+                }
             }
             ExprKind::Assume(of) => {
                 if let Some(v) = import.value(of) {
-                    import.values.insert(e.key(), SmallVec::from_iter([v]));
+                    import.values.entry((e.key(), 0)).or_insert(v);
                 }
             }
             ExprKind::Input(_) | ExprKind::Variable(_) | ExprKind::Data(_) | ExprKind::Invalid(_) => {}
@@ -372,9 +378,8 @@ fn visible_scope(path: &str) -> &str {
 }
 
 struct Import {
-    /// What was cut off: single results of nodes.
-    given: HashMap<(usize, u32), Value, FxBuildHasher>,
-    values: HashMap<usize, SmallVec<[Value; 1]>, FxBuildHasher>,
+    /// By node and result.
+    values: HashMap<(usize, u32), Value, FxBuildHasher>,
     names: HashMap<String, (Value, Type), FxBuildHasher>,
     leaves: Vec<Leaf>,
     args: Vec<Expr>,
@@ -382,14 +387,11 @@ struct Import {
 
 impl Import {
     fn value(&self, e: &Expr) -> Option<Value> {
-        if let Some(v) = self.given.get(&e.result_key()) {
-            return Some(*v);
-        }
-        self.values.get(&e.key())?.get(e.result as usize).copied()
+        self.values.get(&(e.key(), e.result)).copied()
     }
 
     fn leaf(&mut self, b: &mut Builder, e: &Expr) -> Result<(), Errors> {
-        if self.value(e).is_some() {
+        if self.values.contains_key(&(e.key(), e.result)) {
             return Ok(());
         }
         let Some(ty) = e.ty() else { return Ok(()) };
@@ -397,7 +399,8 @@ impl Import {
             ExprKind::Input(n) => {
                 if let Some((v, known)) = self.names.get(&**n) {
                     if known == ty {
-                        self.given.insert(e.result_key(), *v);
+                        let v = *v;
+                        self.values.insert((e.key(), e.result), v);
                         return Ok(());
                     }
                     let message = format!("the input `{n}` is also made as {known}");
@@ -408,7 +411,7 @@ impl Import {
             ExprKind::Variable(v) => {
                 // A variable may be read by several nodes.
                 if let Some(i) = self.leaves.iter().position(|l| matches!(l, Leaf::Variable(w) if Arc::ptr_eq(v, w))) {
-                    self.given.insert(e.result_key(), Value(i as u32));
+                    self.values.insert((e.key(), e.result), Value(i as u32));
                     return Ok(());
                 }
                 (ParamKind::Variable, v.name.clone(), Leaf::Variable(Arc::clone(v)))
@@ -422,7 +425,7 @@ impl Import {
         b.loc = e.node.loc.clone();
         let v = b.param(name.clone(), kind, ty.clone());
         self.names.insert(name, (v, ty.clone()));
-        self.given.insert(e.result_key(), v);
+        self.values.insert((e.key(), e.result), v);
         self.leaves.push(leaf);
         self.args.push(e.clone());
         Ok(())
@@ -496,62 +499,6 @@ fn topological_within(roots: &[Expr], enters: &dyn Fn(&Expr) -> bool) -> Vec<Exp
         }
     }
     order
-}
-
-/// What a region with these parameters takes from around it: the expressions that its own operations use and that are not its
-/// own, each once, in the order they are met.
-///
-/// `inside` says what was made while the region was traced; nothing else can depend on its parameters. If `hoist` is set, what
-/// was made inside and depends on no parameter counts as being around: a loop computes it once.
-/// What depends on nothing but constants and positions is nobody's: each region makes it for itself.
-pub fn captures(roots: &[Expr], params: &[Expr], inside: &dyn Fn(&Expr) -> bool, hoist: bool) -> Vec<Expr> {
-    let params: HashSet<(usize, u32), FxBuildHasher> = params.iter().map(Expr::result_key).collect();
-    let mut sides: HashMap<usize, Side, FxBuildHasher> = HashMap::default();
-    let side_of = |sides: &HashMap<usize, Side, FxBuildHasher>, e: &Expr| match sides.get(&e.key()) {
-        _ if params.contains(&e.result_key()) => Side::Inside,
-        Some(side) => *side,
-        None => Side::Around,
-    };
-    let mut found: Vec<Expr> = Vec::new();
-    let mut known: HashSet<(usize, u32), FxBuildHasher> = HashSet::default();
-    let opens = |e: &Expr| inside(e) || matches!(&e.node.kind, ExprKind::Apply(op, _) if generates(op));
-    for e in topological_within(roots, &|e| !params.contains(&e.result_key()) && opens(e)) {
-        let operands = || e.operands().iter().map(|o| side_of(&sides, o));
-        let side = match &e.node.kind {
-            ExprKind::Input(_) | ExprKind::Variable(_) | ExprKind::Data(_) | ExprKind::Invalid(_) => Side::Around,
-            ExprKind::Assume(of) => side_of(&sides, of),
-            ExprKind::Apply(op, _) if generates(op) && operands().all(|s| s == Side::Nobody) => Side::Nobody,
-            ExprKind::Apply(..) if operands().any(|s| s == Side::Inside) || (inside(&e) && !hoist) => Side::Inside,
-            ExprKind::Apply(..) => Side::Around,
-        };
-        sides.insert(e.key(), side);
-        if side == Side::Inside {
-            for o in e.operands() {
-                if side_of(&sides, o) == Side::Around && known.insert(o.result_key()) {
-                    found.push(o.clone());
-                }
-            }
-        }
-    }
-    for root in roots {
-        if side_of(&sides, root) == Side::Around && known.insert(root.result_key()) {
-            found.push(root.clone());
-        }
-    }
-    found
-}
-
-/// Where an operation belongs, seen from a region.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Inside,
-    Nobody,
-    Around,
-}
-
-/// Whether a kernel generates the result for nothing, given its operand.
-fn generates(op: &Op) -> bool {
-    matches!(op, Op::Constant(_) | Op::Iota(_) | Op::Broadcast(_))
 }
 
 /// The graph's outputs as expressions, where `args` are its parameters.

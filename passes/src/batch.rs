@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use lehr_ir::graph::{Builder, Graph, NodeId, Region, Value};
-use lehr_ir::ops::{Call, Op, RuleError};
+use lehr_ir::ops::{Call, Op, RuleError, Vjp};
 use lehr_ir::{Dim, Loc, OpError, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -16,6 +16,7 @@ use crate::inline_calls::merge_facts;
 use crate::rebuild::Operands;
 
 mod control;
+mod reverse_rule;
 
 /// Why a graph cannot be batched.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -227,8 +228,20 @@ impl Bodies {
                 Some(self.region(jvp, &all, size, outer)?)
             }
         };
+        let vjp = match &call.vjp {
+            None => None,
+            Some(Vjp { fwd, bwd }) => {
+                let fwd = match fwd {
+                    Some(fwd) => Some(self.region(fwd, flags, size, outer)?),
+                    None => None,
+                };
+                // What it starts from are results of the forward graph, which all have the batch dim, and cotangents of such.
+                let batched = self.region(bwd, &vec![true; bwd.params().len()], size, outer)?;
+                Some(Vjp { fwd, bwd: reverse_rule::for_shared_operands(&call.body, &batched, flags)? })
+            }
+        };
         // The attributes speak of the body for one example, so the name says that this is another.
-        Ok(Call { name: format!("{}.vmap", call.name), attrs: call.attrs.clone(), body, jvp })
+        Ok(Call { name: format!("{}.vmap", call.name), attrs: call.attrs.clone(), body, jvp, vjp })
     }
 
     /// A region over a batch; all its outputs have the batch dim.

@@ -18,6 +18,8 @@ use smallvec::SmallVec;
 
 use crate::views::{Axes, LONGEST_CHAIN, is_free, is_view, operand_index, strided};
 
+mod late;
+
 /// A group has at most this many members, which bounds the size of one kernel's code.
 const MOST_MEMBERS: usize = 64;
 
@@ -188,6 +190,10 @@ impl<'a> Fuser<'a> {
             return Err("its operand comes from a library call");
         }
         let all = self.reduced_of(&into);
+        let again = |m: &NodeId| self.graph.node(*m).tag == node.tag;
+        if node.tag != 0 && !into.iter().all(|&g| self.groups[g as usize].members.iter().all(again)) {
+            return Err("it is computed again, later");
+        }
         let group_domain = self.groups[first as usize].domain.clone();
         let embedding = if reduced.is_empty() {
             self.map_embedding(domain, reads, deepest, &group_domain)?
@@ -362,10 +368,12 @@ impl<'a> Fuser<'a> {
     }
 
     fn finish(self) -> Fusion {
-        let mut order: Vec<u32> =
-            (0..self.groups.len() as u32).filter(|&g| !self.groups[g as usize].members.is_empty()).collect();
-        // Depth orders groups; among equals the first member does, so that the plan follows the graph.
-        order.sort_by_key(|&g| (self.groups[g as usize].depth, self.groups[g as usize].members[0]));
+        let reads = |id: NodeId| {
+            let operands = &self.graph.node(id).operands;
+            let found = operands.iter().filter_map(|&v| self.behind(v, self.axes.index(self.graph.ty(v).rank())));
+            found.map(|(from, _)| from).collect()
+        };
+        let order = late::order(self.graph, &self.groups, &self.group_of, reads);
         Fusion { groups: self.groups, group_of: self.group_of, order, embeddings: self.embeddings }
     }
 }

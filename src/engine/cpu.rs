@@ -47,9 +47,12 @@ impl Cpu {
             workspace.spares.resize(call.updates.len(), Array::scalar(false));
         }
         let done = instance.run(&self.pool, &workspace.args, call.outputs, &mut workspace.spares);
+        let trap = call.trap.filter(|_| done.is_ok());
+        let found = trap.map_or(Ok(()), |t| t.check(&workspace.args, call.bindings, call.outputs, &workspace.spares));
         // The arguments are let go before anything is swapped, so that old values are unshared when they are written next.
         workspace.args.clear();
         done.map_err(|e| Error::Backend(e.to_string()))?;
+        found?;
         if let Values::Exclusive(values) = call.values {
             for (&variable, spare) in call.updates.iter().zip(&mut workspace.spares) {
                 if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {

@@ -32,7 +32,9 @@ impl Interp {
             workspace.args.push(array.ok_or_else(missing)?.clone());
         }
         let Evaluated { outputs, updates } = evaluate_bound(&self.graph, &workspace.args, call.bindings)?;
+        let found = call.trap.map_or(Ok(()), |trap| trap.check(&workspace.args, call.bindings, &outputs, &updates));
         workspace.args.clear();
+        found?;
         for (out, value) in call.outputs.iter_mut().zip(outputs) {
             *out = value;
         }

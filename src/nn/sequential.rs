@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::nn::{Dense, Dropout};
 use crate::tensor::Tensor;
-use crate::tree::{Path, Tree};
+use crate::tree::{Named, Path, Tree};
 
 /// One step of a [`Sequential`].
 pub trait Layer: Send + Sync {
@@ -43,7 +43,7 @@ impl<F: Fn(&Tensor) -> Tensor + Send + Sync> Layer for F {
     }
 }
 
-/// Layers one after another; weights are named by position, as `0.weight`.
+/// Layers one after another; weights are named by position, as `[0].weight`.
 ///
 /// ```
 /// use lehr::prelude::*;
@@ -52,7 +52,7 @@ impl<F: Fn(&Tensor) -> Tensor + Send + Sync> Layer for F {
 ///     .with(Dense::new(64, 32, &mut keys))
 ///     .with(Tensor::relu)
 ///     .with(Dense::new(32, 10, &mut keys));
-/// assert_eq!(lehr::tree::names(&model), ["0.weight", "0.bias", "2.weight", "2.bias"]);
+/// assert_eq!(lehr::tree::names(&model), ["[0].weight", "[0].bias", "[2].weight", "[2].bias"]);
 /// ```
 #[derive(Default)]
 pub struct Sequential(Vec<Box<dyn Layer>>);
@@ -84,6 +84,7 @@ impl Sequential {
 /// Visited only: layers behind `dyn` are not made anew with other weights, so mapping gives the leaves as a list.
 impl Tree for Sequential {
     type Mapped = Vec<Tensor>;
+    type Each<L> = Named<L>;
 
     fn visit(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor)) {
         for (i, layer) in self.0.iter().enumerate() {
@@ -95,5 +96,9 @@ impl Tree for Sequential {
         let mut out = Vec::new();
         self.visit(path, &mut |path, t| out.push(f(path, t)));
         out
+    }
+
+    fn each<L>(&self, path: &mut Path, f: &mut dyn FnMut(&Path, &Tensor) -> L) -> Named<L> {
+        Named::of(self, path, f)
     }
 }

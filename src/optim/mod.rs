@@ -96,7 +96,7 @@ impl Weight {
             Err(_) => return self.value.clone(),
         };
         let shape = ty.static_shape().unwrap_or_default();
-        Tensor::buffer(&format!("{prefix}.{}", self.name), lehr_ir::Array::zeros(ty.dtype, &shape))
+        Tensor::buffer(&crate::tree::join(prefix, &self.name), lehr_ir::Array::zeros(ty.dtype, &shape))
     }
 }
 

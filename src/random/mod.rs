@@ -4,10 +4,11 @@
 //! with [`Key::fold_in`] and [`Key::split`], or draw them from [`Keys`].
 
 use lehr_ir::loc::Loc;
-use lehr_ir::ops::{BinaryOp, RandomBits, UnaryOp};
+use lehr_ir::ops::{BinaryOp, Broadcast, Iota, RandomBits, Select, UnaryOp};
 use lehr_ir::{DType, Shape};
+use smallvec::SmallVec;
 
-use crate::shape::IntoShape;
+use crate::shape::{IntoDim, IntoShape};
 use crate::tensor::operand::Arg;
 use crate::tensor::{Operand, Scalar, Tensor, sizes};
 
@@ -189,8 +190,50 @@ pub fn fold_in(key: impl IntoKey, data: u32) -> Tensor {
     fold_in_at(&key, data, &loc)
 }
 
+/// So many other keys, one a row: the graph form of [`Key::split`], with the same keys.
+///
+/// Mapped over, they give each slice a stream of its own.
+/// # Shapes
+/// `key: u32[2]`; the result is `u32[n, 2]`.
+/// # Errors
+/// A key that is not `u32[2]`; a size that cannot be read.
+/// ```
+/// use lehr::prelude::*;
+/// let keys = random::split(Key::new(7), 3);
+/// let each = vmap(&keys, 0, |key| random::uniform(key, F32, 2));
+/// let second = random::uniform(Key::new(7).split(3)[1], F32, 2);
+/// assert_eq!(each.slice(1).to_string(), second.to_string());
+/// ```
+#[track_caller]
+pub fn split(key: impl IntoKey, n: impl IntoDim) -> Tensor {
+    let (loc, key) = (Loc::caller(), key.into_key());
+    let shape = match n.into_dim().map_err(|e| e.to_string()) {
+        Ok(n) => sizes("split", [n], &loc),
+        Err(e) => Err(Tensor::refuse("split", &[], &e, "give a size ≥ 0 or a name", loc.clone())),
+    };
+    let shape = match shape {
+        Ok(shape) => shape,
+        Err(bad) => return bad,
+    };
+    let numbers = Tensor::apply(Iota { dtype: DType::U32, shape, axis: 0 }, &[], &loc);
+    // The words are joined by choosing, for a mapped number is no constant.
+    let word = Tensor::apply(Iota { dtype: DType::U32, shape: Shape::from_iter([2.into()]), axis: 0 }, &[], &loc);
+    let first = word.eq(0);
+    let fold = Tensor::apply(lehr_ir::ops::Constant { value: lehr_ir::Array::from([key::FOLD; 2]) }, &[], &loc);
+    crate::transform::vmap(&numbers, 0, |number| {
+        let number =
+            Tensor::apply(Broadcast { shape: Shape::from_iter([2.into()]), axes: SmallVec::new() }, &[number], &loc);
+        let salt = Tensor::apply(Select, &[&first, &number, &fold], &loc);
+        fold_in_with(&key, &salt, &loc)
+    })
+}
+
 fn fold_in_at(key: &Tensor, data: u32, loc: &Loc) -> Tensor {
     let salt = Tensor::apply(lehr_ir::ops::Constant { value: lehr_ir::Array::from([data, key::FOLD]) }, &[], loc);
+    fold_in_with(key, &salt, loc)
+}
+
+fn fold_in_with(key: &Tensor, salt: &Tensor, loc: &Loc) -> Tensor {
     let mixed = Tensor::binary(BinaryOp::Xor, &key.operand(), &salt.operand(), loc);
     Tensor::apply(RandomBits { dtype: DType::U32, shape: Shape::from_iter([2.into()]) }, &[&mixed], loc)
 }

@@ -8,7 +8,7 @@ use lehr_ir::ops::{BinaryOp, CompareOp, Iota};
 use lehr_ir::{Array, DType, Dim, Literal, Shape, Type};
 
 use super::operand::{Arg, Operand, Scalar, common_dtype, constant, repeat_into};
-use super::{Tensor, is_name, sizes};
+use super::{Tensor, is_variable_name, sizes};
 use crate::shape::{IntoAxis, IntoDim, IntoShape};
 
 impl Tensor {
@@ -16,7 +16,7 @@ impl Tensor {
     ///
     /// A fresh state starts it at `initial`. The name is what dumps and files start from.
     /// # Errors
-    /// A name that is not made of letters, digits, `_`, `.` and `-`, starting with a letter.
+    /// A name that is not made of letters, digits, `_`, `.`, `-` and brackets, starting with a letter.
     /// ```
     /// use lehr::prelude::*;
     /// let w = Tensor::variable("w", [[0.5f32, 0.25]]);
@@ -38,9 +38,9 @@ impl Tensor {
     }
 
     fn leaf(name: &str, initial: Array, trainable: bool, loc: Loc) -> Self {
-        if !is_name(name) {
+        if !is_variable_name(name) {
             let rule = format!("`{name}` is not a name");
-            let help = "use letters, digits, `_`, `.` and `-`, starting with a letter";
+            let help = "use letters, digits, `_`, `.`, `-` and brackets, starting with a letter";
             return Self::refuse("variable", &[], &rule, help, loc);
         }
         let ty = Type::new(initial.dtype(), initial.shape().iter().copied());

@@ -265,6 +265,11 @@ pub(crate) fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
+/// Whether a variable may be called so: as an input, or a path such as `adam.m.blocks[2].weight`.
+pub(crate) fn is_variable_name(name: &str) -> bool {
+    is_name(&name.replace(['[', ']'], "_"))
+}
+
 /// Captures an array: a run-time argument of compiled code, never part of it.
 impl From<Array> for Tensor {
     #[track_caller]

@@ -53,7 +53,7 @@ fn sequences_of_layers() {
         .with(Dense::new(8, 3, &mut keys));
     let x = Tensor::input("x", F32, ("n", 4));
     check_type(&model.forward(&x, &mut Context::train()), "f32[n, 3]");
-    assert_eq!(lehr::tree::names(&model), ["0.weight", "0.bias", "3.weight", "3.bias"]);
+    assert_eq!(lehr::tree::names(&model), ["[0].weight", "[0].bias", "[3].weight", "[3].bias"]);
 }
 
 #[test]

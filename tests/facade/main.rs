@@ -1,17 +1,26 @@
 //! Tests of what users name: behaviour against hand values and NumPy's conventions, and what is said of bad input.
 #![allow(missing_docs)]
 
+mod batches;
+mod checkpoints;
 mod control;
+mod custom_ops;
 mod data;
 mod deep;
 mod digits;
 mod errors;
+#[cfg(feature = "cpu")]
+mod flops;
+mod gradchecks;
 mod index;
 mod layers;
+mod modes;
+mod nans;
 mod numbers;
 mod optimisers;
 mod random;
 mod reduce;
+mod rules;
 mod run;
 mod shapes;
 mod state;
@@ -45,4 +54,10 @@ fn broken(t: &Tensor) -> String {
 /// Options of the reference backend.
 fn interp() -> Options {
     Options::default().backend(Backend::Interp)
+}
+
+/// The backends of this build.
+fn backends() -> Vec<Backend> {
+    let cpu = cfg!(feature = "cpu").then_some(Backend::Cpu);
+    std::iter::once(Backend::Interp).chain(cpu).collect()
 }

@@ -59,7 +59,7 @@ fn only_trainable_floats_are_trained_and_names_are_the_models() {
     let step = Adam::new(0.1).minimize(&loss, &model).unwrap().compile(crate::interp()).unwrap();
     let mut names = step.state().names();
     names.sort();
-    assert_eq!(names, ["0", "1", "2", "adam.m.0", "adam.t", "adam.v.0"]);
+    assert_eq!(names, ["[0]", "[1]", "[2]", "adam.m[0]", "adam.t", "adam.v[0]"]);
     let updated: Vec<&str> = step.program().variables().collect();
     assert_eq!(updated.len(), 6);
 }

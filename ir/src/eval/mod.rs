@@ -15,6 +15,7 @@ use crate::ops::Arrays;
 use crate::ty::Type;
 
 pub mod elementwise;
+pub mod trap;
 pub mod walk;
 
 /// Why a graph cannot be evaluated on given arrays.

@@ -25,6 +25,8 @@
 //! - Its outputs are the node's results.
 //! - A call's own derivative takes the operands, then tangents of the inexact ones,
 //!   and gives the results, then tangents of the inexact ones.
+//! - A call's own reverse rule has a forward graph from the operands to the results, then residuals,
+//!   and a backward graph from the residuals, then cotangents of the inexact results, to cotangents of the inexact operands.
 //!
 //! A region that several operations share is checked once, so the work is linear in the graph as it lies in memory.
 //! The error prints the whole graph with each message under the line it is about.
@@ -44,7 +46,7 @@ use crate::attrs::{Attr, Attrs};
 use crate::dim::{Dim, Symbol};
 use crate::error::OpError;
 use crate::facts::Facts;
-use crate::ops::{self, Op, Types};
+use crate::ops::{self, Op, Types, Vjp};
 use crate::ty::Type;
 
 /// The most dims of a type.
@@ -173,6 +175,27 @@ pub enum VerifyErrorKind {
     /// A region that updates a variable.
     #[error("a region updates a variable")]
     RegionUpdate,
+    /// A reverse derivative's forward graph of another signature.
+    #[error("the forward graph of the reverse rule is from {stated} where the call is from {expected}, then residuals")]
+    Forward {
+        /// Parameters and results it has.
+        stated: Signature,
+        /// Parameters and results it must have.
+        expected: Signature,
+    },
+    /// A reverse derivative's backward graph of another signature.
+    #[error(
+        "the backward graph of the reverse rule is from {stated} where residuals and cotangents of the results to cotangents of the operands are from {expected}"
+    )]
+    Backward {
+        /// Parameters and outputs it has.
+        stated: Signature,
+        /// Parameters and outputs it must have.
+        expected: Signature,
+    },
+    /// The linear part of a call with a reverse rule, outside a transformation.
+    #[error("the linear part of a reverse rule is left over: it can be transposed and not run")]
+    LinearPart,
     /// A derivative of another signature.
     #[error("the derivative is from {stated} where the call asks for {expected}")]
     Derivative {
@@ -368,10 +391,13 @@ impl Verifier {
                 }
             }
         }
-        if let Op::Call(call) = &node.op
-            && let Some(jvp) = &call.jvp
-        {
-            self.derivative(line, &call.body, jvp, &graph.facts);
+        if let Op::Call(call) = &node.op {
+            if let Some(jvp) = &call.jvp {
+                self.derivative(line, &call.body, jvp, &graph.facts);
+            }
+            if let Some(vjp) = &call.vjp {
+                self.reverse_rule(line, &call.body, vjp, &graph.facts);
+            }
         }
         height
     }
@@ -450,6 +476,29 @@ impl Verifier {
         let agrees = |a: &TypeList, b: &TypeList| agree(&a.0, &b.0, facts);
         if !agrees(&stated.params, &expected.params) || !agrees(&stated.outputs, &expected.outputs) {
             self.error(line, VerifyErrorKind::Derivative { stated, expected });
+        }
+    }
+
+    fn reverse_rule(&mut self, line: Line, body: &Graph, Vjp { fwd, bwd }: &Vjp, facts: &Facts) {
+        let Some(fwd) = fwd else { return self.error(line, VerifyErrorKind::LinearPart) };
+        let inexact = |types: Types| types.into_iter().filter(|t| t.dtype.is_inexact());
+        let (params, results): (Types, Types) = (body.param_types().cloned().collect(), output_types(body));
+        let stated = |g: &Graph| (g.param_types().cloned().collect::<Types>(), output_types(g));
+        let agrees = |a: &Types, b: &Types| agree(a, b, facts);
+        let (fwd_params, mut fwd_outputs) = stated(fwd);
+        let residuals: Types = fwd_outputs.drain(results.len().min(fwd_outputs.len())..).collect();
+        if !agrees(&fwd_params, &params) || !agrees(&fwd_outputs, &results) {
+            let stated = Signature { params: TypeList(fwd_params), outputs: TypeList(fwd_outputs) };
+            let expected = Signature { params: TypeList(params), outputs: TypeList(results) };
+            return self.error(line, VerifyErrorKind::Forward { stated, expected });
+        }
+        let expected_params: Types = residuals.into_iter().chain(inexact(results)).collect();
+        let expected_outputs: Types = inexact(params).collect();
+        let (bwd_params, bwd_outputs) = stated(bwd);
+        if !agrees(&bwd_params, &expected_params) || !agrees(&bwd_outputs, &expected_outputs) {
+            let stated = Signature { params: TypeList(bwd_params), outputs: TypeList(bwd_outputs) };
+            let expected = Signature { params: TypeList(expected_params), outputs: TypeList(expected_outputs) };
+            self.error(line, VerifyErrorKind::Backward { stated, expected });
         }
     }
 

@@ -23,6 +23,9 @@ use crate::ty::Type;
 /// # Gradient
 /// Through the body, region by region; or by `jvp`, a graph from operands and tangents (of the inexact operands, in order)
 /// to results and tangents (of the inexact results, in order), linear in the tangents. A second derivative goes through `jvp`.
+/// Or by `vjp`, a rule of reverse mode alone: forward mode is then refused. A second derivative goes through its graphs.
+/// The attribute `captured = n` says that a rule of the call's own knows nothing of its last `n` operands: a derivative by one
+/// of them is refused.
 /// # Errors
 /// Operands of other types than the parameters; a body with variables or updates.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -35,12 +38,29 @@ pub struct Call {
     pub body: Region,
     /// Its own derivative, if it has one.
     pub jvp: Option<Region>,
+    /// Its own derivative in reverse mode, if it has one.
+    pub vjp: Option<Vjp>,
 }
+
+/// A call's own derivative in reverse mode.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Vjp {
+    /// From the operands to the results, then residuals.
+    ///
+    /// None for the linear part of such a call, which exists only inside a transformation: its operands are residuals, then
+    /// tangents of the inexact operands, its results are tangents of the inexact results, and its body is never run.
+    pub fwd: Option<Region>,
+    /// From the residuals, then cotangents of the inexact results, to cotangents of the inexact operands.
+    pub bwd: Region,
+}
+
+/// The attribute of a call with a derivative of its own that says how many of its last operands the rule knows nothing of.
+pub const CAPTURED: &str = "captured";
 
 impl Call {
     /// A call of a body under a name.
     pub fn new(name: impl Into<String>, body: Region) -> Self {
-        Self { name: name.into(), attrs: Attrs::new(), body, jvp: None }
+        Self { name: name.into(), attrs: Attrs::new(), body, jvp: None, vjp: None }
     }
 
     pub(super) fn read(r: &mut Reader) -> Result<Self, AttrError> {
@@ -49,12 +69,44 @@ impl Call {
             Some(Attr::Map(m)) => m,
             Some(_) => return Err(form("attrs", "attributes in braces")),
         };
-        let jvp = match r.optional("jvp") {
-            None => None,
-            Some(Attr::Region(g)) => Some(g),
-            Some(_) => return Err(form("jvp", "a region")),
+        let mut region = |name: &str| match r.optional(name) {
+            None => Ok(None),
+            Some(Attr::Region(g)) => Ok(Some(g)),
+            Some(_) => Err(form(name, "a region")),
         };
-        Ok(Self { name: r.string("name")?, attrs, body: r.region("body")?, jvp })
+        let (jvp, fwd, bwd) = (region("jvp")?, region("fwd")?, region("bwd")?);
+        let vjp = match (fwd, bwd) {
+            (None, None) => None,
+            (Some(fwd), Some(bwd)) => Some(Vjp { fwd: Some(fwd), bwd }),
+            (Some(_), None) => return Err(AttrError::Missing("bwd".to_owned())),
+            (None, Some(_)) => return Err(AttrError::Missing("fwd".to_owned())),
+        };
+        Ok(Self { name: r.string("name")?, attrs, body: r.region("body")?, jvp, vjp })
+    }
+
+    /// The same call with each of its graphs replaced: the body, then those of its own derivative.
+    pub fn map_regions<E>(&self, f: &mut dyn FnMut(&Region) -> Result<Region, E>) -> Result<Self, E> {
+        let body = f(&self.body)?;
+        let jvp = self.jvp.as_ref().map(&mut *f).transpose()?;
+        let vjp = match &self.vjp {
+            None => None,
+            Some(vjp) => Some(Vjp { fwd: vjp.fwd.as_ref().map(&mut *f).transpose()?, bwd: f(&vjp.bwd)? }),
+        };
+        Ok(Self { name: self.name.clone(), attrs: self.attrs.clone(), body, jvp, vjp })
+    }
+
+    /// All graphs it holds: the body, then those of its own derivative.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        let vjp = self.vjp.iter().flat_map(|v| v.fwd.iter().chain([&v.bwd]));
+        std::iter::once(&self.body).chain(&self.jvp).chain(vjp)
+    }
+
+    /// How many of its last operands a derivative of its own knows nothing of.
+    pub fn captured(&self) -> usize {
+        match self.attrs.get(CAPTURED) {
+            Some(&Attr::Int(n)) => usize::try_from(n).unwrap_or(0),
+            _ => 0,
+        }
     }
 }
 
@@ -69,10 +121,16 @@ impl Operation for Call {
             attrs = attrs.with("attrs", Attr::Map(self.attrs.clone()));
         }
         attrs = attrs.with("body", Attr::Region(Arc::clone(&self.body)));
-        match &self.jvp {
-            Some(jvp) => attrs.with("jvp", Attr::Region(Arc::clone(jvp))),
-            None => attrs,
+        if let Some(jvp) = &self.jvp {
+            attrs = attrs.with("jvp", Attr::Region(Arc::clone(jvp)));
         }
+        if let Some(Vjp { fwd, bwd }) = &self.vjp {
+            if let Some(fwd) = fwd {
+                attrs = attrs.with("fwd", Attr::Region(Arc::clone(fwd)));
+            }
+            attrs = attrs.with("bwd", Attr::Region(Arc::clone(bwd)));
+        }
+        attrs
     }
 
     fn arity(&self) -> Arity {

@@ -51,7 +51,7 @@ pub mod while_loop;
 
 pub use binary::BinaryOp;
 pub use broadcast::Broadcast;
-pub use call::Call;
+pub use call::{CAPTURED, Call, Vjp};
 pub use case::Case;
 pub use compare::CompareOp;
 pub use concat::Concat;
@@ -269,7 +269,7 @@ impl Op {
     /// The graphs that it holds, in order.
     pub fn regions(&self) -> SmallVec<[&Region; 2]> {
         match self {
-            Self::Call(c) => std::iter::once(&c.body).chain(&c.jvp).collect(),
+            Self::Call(c) => c.regions().collect(),
             Self::Case(c) => c.branches.iter().collect(),
             Self::While(w) => SmallVec::from_iter([&w.cond, &w.body]),
             Self::Scan(s) => SmallVec::from_iter([&s.body]),
@@ -302,8 +302,8 @@ impl Op {
     pub fn map_regions(&self, mut f: impl FnMut(&Region) -> Region) -> Self {
         match self {
             Self::Call(c) => {
-                let (body, jvp) = (f(&c.body), c.jvp.as_ref().map(&mut f));
-                Call { name: c.name.clone(), attrs: c.attrs.clone(), body, jvp }.into()
+                let Ok(call) = c.map_regions::<std::convert::Infallible>(&mut |r| Ok(f(r)));
+                call.into()
             }
             Self::Case(c) => Case { branches: c.branches.iter().map(f).collect() }.into(),
             Self::While(w) => While { cond: f(&w.cond), body: f(&w.body), consts: w.consts }.into(),

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use lehr_ir::attrs::{Attr, Attrs};
 use lehr_ir::graph::{Builder, Graph, ParamKind, Region, Value};
 use lehr_ir::ops::{Call, Op, Partials};
 use rustc_hash::FxHashMap;
@@ -12,14 +11,12 @@ use smallvec::SmallVec;
 use super::DiffError;
 use super::error::Cause;
 use super::extract::{Cut, NewParam, extract, unique};
+use super::keep::{Keep, keep_of, open_kept};
 use super::linearize::{Linearized, Request, Sweep, depends, linearize};
-use super::split::{Keep, Residual, Side, split};
+use super::own_vjp;
+use super::split::{Residual, Side, split};
 use super::transpose::transpose;
 use crate::inline_calls::with_outer_facts;
-
-/// The attribute of a call whose derivative keeps nothing of the forward computation but the operands, and computes the rest
-/// again: `attrs = {checkpoint = nothing}`.
-pub const CHECKPOINT: &str = "checkpoint";
 
 /// What a call's rule depends on: the body, its own derivative, what varies and what is asked for.
 type Key = (*const Graph, Option<*const Graph>, Keep, SmallVec<[bool; 8]>);
@@ -31,6 +28,8 @@ pub(super) struct Bodies {
     transposed: FxHashMap<Key, Rc<Transposed>>,
     /// An address is only a key while its region lives.
     kept: Vec<Region>,
+    /// Whether the linear part will be transposed, and is never run itself.
+    reverse: bool,
 }
 
 /// A call, linearised.
@@ -54,6 +53,11 @@ pub(super) struct Transposed {
 }
 
 impl Bodies {
+    /// For a derivative in reverse mode.
+    pub(super) fn reverse() -> Self {
+        Self { reverse: true, ..Self::default() }
+    }
+
     /// Emits a call and its linear part: the results and their tangents.
     pub(super) fn linearize(
         &mut self,
@@ -63,6 +67,10 @@ impl Bodies {
         tangents: &[Option<Value>],
         wanted: &[bool],
     ) -> Result<(SmallVec<[Value; 2]>, Partials), Cause> {
+        own_vjp::check_captured(call, tangents)?;
+        if let Some(vjp) = &call.vjp {
+            return own_vjp::linearize(b, call, vjp, operands, tangents, self.reverse);
+        }
         let active: SmallVec<[bool; 8]> = tangents.iter().map(Option::is_some).collect();
         let rule = self.linear(b, call, &active, wanted)?;
         let n = call.body.outputs().len();
@@ -73,6 +81,7 @@ impl Bodies {
                 attrs: call.attrs.clone(),
                 body: Arc::clone(body),
                 jvp: None,
+                vjp: None,
             },
         };
         let forward = b.add_node(op.into(), operands)?;
@@ -90,8 +99,7 @@ impl Bodies {
         }
         args.extend(tangents.iter().flatten().copied());
         let name = format!("{}.lin", call.name);
-        let id =
-            b.add_node(Call { name, attrs: Attrs::new(), body: Arc::clone(&rule.body), jvp: None }.into(), &args)?;
+        let id = b.add_node(Call::new(name, Arc::clone(&rule.body)).into(), &args)?;
         let lin: SmallVec<[Value; 4]> = b.graph().node(id).results().collect();
         Ok((results, rule.tangents.iter().map(|t| t.map(|t| lin[t])).collect()))
     }
@@ -105,6 +113,9 @@ impl Bodies {
         linear: &[bool],
         cotangents: &[Option<Value>],
     ) -> Result<Partials, Cause> {
+        if let Some(vjp) = call.vjp.as_ref().filter(|v| v.fwd.is_none()) {
+            return own_vjp::transpose(b, call, vjp, operands, linear, cotangents);
+        }
         let given: SmallVec<[bool; 8]> = cotangents.iter().map(Option::is_some).collect();
         let rule = self.transposed(&call.body, &call.name, linear, &given)?;
         let known = operands.iter().zip(linear).filter(|(_, linear)| !**linear).map(|(&v, _)| v);
@@ -113,16 +124,15 @@ impl Bodies {
             return Ok(SmallVec::from_elem(None, operands.len()));
         }
         let name = format!("{}.t", call.name.strip_suffix(".lin").unwrap_or(&call.name));
-        let id =
-            b.add_node(Call { name, attrs: Attrs::new(), body: Arc::clone(&rule.body), jvp: None }.into(), &args)?;
+        let id = b.add_node(Call::new(name, Arc::clone(&rule.body)).into(), &args)?;
         let results: SmallVec<[Value; 4]> = b.graph().node(id).results().collect();
         Ok(rule.cotangents.iter().map(|c| c.map(|c| results[c])).collect())
     }
 
     fn linear(&mut self, b: &Builder, call: &Call, active: &[bool], wanted: &[bool]) -> Result<Rc<Linear>, DiffError> {
-        let keep = if keeps_nothing(call) { Keep::Nothing } else { Keep::Used };
+        let keep = keep_of(call);
         let flags = active.iter().chain(wanted).copied().collect();
-        let key = (Arc::as_ptr(&call.body), call.jvp.as_ref().map(Arc::as_ptr), keep, flags);
+        let key = (Arc::as_ptr(&call.body), call.jvp.as_ref().map(Arc::as_ptr), keep.clone(), flags);
         if let Some(rule) = self.linear.get(&key) {
             return Ok(Rc::clone(rule));
         }
@@ -131,6 +141,7 @@ impl Bodies {
             Some(jvp) => with_own_rule(call, &with_outer_facts(jvp, b.graph()), active, wanted)?,
             None => self.through_body(&body, active, wanted)?,
         };
+        let joint = open_kept(joint, active.len(), &keep);
         let (joint, tangents) = without_zeros(joint, tangents, active.len())?;
         let known: Vec<bool> = (0..joint.params().len()).map(|i| i < active.len()).collect();
         let parts = split(&joint, &known, keep)?;
@@ -211,10 +222,6 @@ impl Bodies {
         self.kept.push(Arc::clone(&call.body));
         self.kept.extend(call.jvp.clone());
     }
-}
-
-fn keeps_nothing(call: &Call) -> bool {
-    matches!(call.attrs.get(CHECKPOINT), Some(Attr::Name(n)) if n == "nothing")
 }
 
 /// A graph with outputs: the primal ones, then the tangents that there are, with their positions.

@@ -13,7 +13,8 @@ use super::DiffError;
 use super::calls::Bodies;
 use super::extract::{coerce, unique};
 use super::linearize::{Linearized, Request, linearize};
-use super::split::{Keep, Residual, Side, split};
+use super::keep::Keep;
+use super::split::{Residual, Side, split};
 
 mod case;
 mod scan;

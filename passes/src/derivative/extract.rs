@@ -64,7 +64,8 @@ pub(super) fn extract(from: &Graph, cut: Cut<'_>) -> Result<Graph, DiffError> {
             }
         }
     }
-    let fresh = from.nodes().map(|(_, n)| n.tag).max().unwrap_or(0) + 1;
+    // Above the tags inside bodies too, or what is computed again would be merged with what a body computes again itself.
+    let fresh = highest_tag(from, &mut FxHashMap::default()) + 1;
     let mut scopes = FxHashMap::default();
     for (id, node) in from.nodes().filter(|(id, _)| live[id.index()]) {
         let operands: Option<Operands> = node.operands.iter().map(|v| map[v.index()]).collect();
@@ -111,6 +112,21 @@ pub(crate) fn project(region: &Graph, params: &[usize], outputs: &[usize]) -> Re
         let rule = Rule::new(e.to_string(), "report this as a defect of lehr");
         OpError::new("prune_regions", Vec::new(), rule, Loc::UNKNOWN)
     })
+}
+
+fn highest_tag(graph: &Graph, known: &mut FxHashMap<*const Graph, u32>) -> u32 {
+    if let Some(&tag) = known.get(&std::ptr::from_ref(graph)) {
+        return tag;
+    }
+    let mut highest = 0;
+    for (_, node) in graph.nodes() {
+        highest = highest.max(node.tag);
+        for region in node.op.regions() {
+            highest = highest.max(highest_tag(region, known));
+        }
+    }
+    known.insert(std::ptr::from_ref(graph), highest);
+    highest
 }
 
 /// A name that is not among `taken`, which it joins: `base`, or `base.2` and so on.

@@ -24,15 +24,17 @@ mod calls;
 mod control;
 mod error;
 mod extract;
+mod keep;
 mod linearize;
+mod own_vjp;
 mod split;
 mod transpose;
 
 pub(crate) use extract::project;
 
-pub use calls::CHECKPOINT;
 pub use error::{DiffError, Missing, Step};
-pub use split::{Keep, Residual, Side, Split, split};
+pub use keep::{CHECKPOINT, CHECKPOINT_NAME, Keep};
+pub use split::{Residual, Side, Split, split};
 
 use calls::Bodies;
 use extract::{Cut, NewParam, coerce, extract, unique};
@@ -148,7 +150,7 @@ fn backward(graph: &Graph, outputs: &[usize], wrt: &[usize], seed: Seed) -> Resu
             extra.push((format!("{}.cotangent", o.name), ty.clone()));
         }
     }
-    let mut bodies = Bodies::default();
+    let mut bodies = Bodies::reverse();
     let request = Request { graph, active: &active, order: None, outputs: &wanted, extra };
     let mut lin = linearize(&request, &mut bodies)?;
     let mut seeds: Vec<(Value, Value)> = Vec::new();

@@ -4,21 +4,12 @@
 //! is kept) and control flow (what a loop's body computes forwards, and what it computes backwards).
 
 use lehr_ir::Loc;
-use lehr_ir::graph::{Graph, Node, ParamKind, Value};
-use lehr_ir::ops::Op;
+use lehr_ir::graph::{Graph, ParamKind, Value};
 
 use super::DiffError;
 use super::extract::{Cut, NewParam, extract, unique};
+use super::keep::{Keep, is_cheap};
 use super::linearize::depends;
-
-/// What the known part hands to the rest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Keep {
-    /// The values that the rest uses, but for constants, iotas and broadcasts, which are cheaper to make again.
-    Used,
-    /// Its parameters only: the rest computes everything again, under a tag that keeps it from being merged.
-    Nothing,
-}
 
 /// Where a residual comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -70,7 +61,7 @@ pub fn split(graph: &Graph, known: &[bool], keep: Keep) -> Result<Split, DiffErr
         outputs.push(side(list.len()));
         list.push((o.name.clone(), o.value));
     }
-    let values = residual_values(graph, &unknown, &other_outputs, keep);
+    let values = residual_values(graph, &unknown, &other_outputs, &keep);
     let mut residuals = Vec::new();
     let mut params = Vec::new();
     let mut names: Vec<String> = graph.params().iter().map(|p| p.name.clone()).collect();
@@ -112,7 +103,7 @@ pub fn split(graph: &Graph, known: &[bool], keep: Keep) -> Result<Split, DiffErr
 }
 
 /// The known values that the rest starts from, in order.
-fn residual_values(graph: &Graph, unknown: &[bool], outputs: &[(String, Value)], keep: Keep) -> Vec<Value> {
+fn residual_values(graph: &Graph, unknown: &[bool], outputs: &[(String, Value)], keep: &Keep) -> Vec<Value> {
     let mut wanted = vec![false; graph.value_count()];
     for (_, v) in outputs {
         wanted[v.index()] = true;
@@ -122,24 +113,15 @@ fn residual_values(graph: &Graph, unknown: &[bool], outputs: &[(String, Value)],
             continue;
         }
         // Known nodes stop the walk, unless they are made again.
-        if unknown[node.result().index()] || remade(node, keep) {
+        if unknown[node.result().index()] || keep.remakes(node) {
             for v in &node.operands {
                 wanted[v.index()] = true;
             }
         }
     }
     let kept =
-        |v: &Value| wanted[v.index()] && !unknown[v.index()] && graph.def_node(*v).is_none_or(|n| !remade(n, keep));
+        |v: &Value| wanted[v.index()] && !unknown[v.index()] && graph.def_node(*v).is_none_or(|n| !keep.remakes(n));
     (0..graph.value_count() as u32).map(Value).filter(kept).collect()
-}
-
-fn remade(node: &Node, keep: Keep) -> bool {
-    keep == Keep::Nothing || is_cheap(node)
-}
-
-/// Whether a kernel generates the results for nothing.
-fn is_cheap(node: &Node) -> bool {
-    matches!(node.op, Op::Constant(_) | Op::Iota(_) | Op::Broadcast(_))
 }
 
 fn param(graph: &Graph, value: Value) -> NewParam {

@@ -28,6 +28,30 @@ fn every_smooth_operation_has_second_derivatives() {
 }
 
 #[test]
+fn a_tangent_of_a_gradient_is_a_gradient_of_a_tangent() {
+    for case in all_cases().into_iter().filter(|c| c.smooth) {
+        let (graph, wrt) = (scalarized(&case), &case.wrt);
+        let loss = graph.outputs().len() - 1;
+        let moves = wrt.iter().map(|&i| random(case.args[i].shape(), -1., 1., 3000 + i as u64));
+        let args: Vec<Array> = case.args.iter().cloned().chain(moves).collect();
+
+        let forward_over_reverse = jvp(&value_and_grad(&graph, loss, wrt).unwrap(), wrt).unwrap();
+        let outs = run(&forward_over_reverse, &args);
+        // The last outputs are the tangents of the gradients.
+        let tangents = &outs[outs.len() - wrt.len()..];
+
+        let forward = jvp(&graph, wrt).unwrap();
+        // The loss is the last output, and so its tangent is.
+        let reverse_over_forward = value_and_grad(&forward, forward.outputs().len() - 1, wrt).unwrap();
+        let outs = run(&reverse_over_forward, &args);
+        let gradients = &outs[outs.len() - wrt.len()..];
+        for (t, g) in tangents.iter().zip(gradients) {
+            assert_close(&format!("{}\n{forward_over_reverse}\n{reverse_over_forward}", case.name), t, g, 1e-10);
+        }
+    }
+}
+
+#[test]
 fn optimized_derivatives_have_the_same_values() {
     for case in reversible_cases() {
         let graph = scalarized(&case);

@@ -6,6 +6,7 @@ mod chains;
 mod derivatives;
 mod errors;
 mod passes;
+mod reverse_rules;
 mod rule_examples;
 mod rules;
 mod support;

@@ -362,6 +362,15 @@ pub(crate) fn several() -> Call {
     Call::new("several", Arc::new(body.named("several")))
 }
 
+/// The identity, as a value with a name that a checkpoint can keep.
+pub(crate) fn named(name: &str, shape: &[usize]) -> Call {
+    let body = build(&[crate::support::f64s(shape)], |_, v| v.to_vec());
+    let mut call = Call::new("named", Arc::new(body.named("named")));
+    let attr = lehr_ir::attrs::Attr::Str(name.to_owned());
+    call.attrs = lehr_ir::attrs::Attrs::new().with(lehr_passes::derivative::CHECKPOINT_NAME, attr);
+    call
+}
+
 fn calls() -> Vec<Case> {
     let x = || random(&[2, 3], -1., 1., 13);
     let of_call = |name: &str, call: Call| Case::op(name, call, vec![x()]);
@@ -383,7 +392,19 @@ fn calls() -> Vec<Case> {
     };
     let mut checkpointed = softmax(&[2, 3], false);
     checkpointed.attrs = lehr_ir::attrs::Attrs::new().with_name(lehr_passes::derivative::CHECKPOINT, "nothing");
+    let policy = |name: &str, attr: lehr_ir::attrs::Attr| {
+        let body = build(&[crate::support::f64s(&[2, 3]), crate::support::f64s(&[3, 3])], |b, v| {
+            let h = b.op(DotDims::matmul(0).into(), v).unwrap();
+            let y = b.op(named("h", &[2, 3]).into(), &[h]).unwrap();
+            vec![b.unary(UnaryOp::Sin, y).unwrap(), b.op(softmax(&[2, 3], false).into(), &[h]).unwrap()]
+        });
+        let mut call = Call::new("kept", Arc::new(body.named("kept")));
+        call.attrs = lehr_ir::attrs::Attrs::new().with(lehr_passes::derivative::CHECKPOINT, attr);
+        Case::op(name, call, vec![x(), random(&[3, 3], -1., 1., 16)])
+    };
     vec![
+        policy("call_checkpoint_dots", lehr_ir::attrs::Attr::Name("dots".to_owned())),
+        policy("call_checkpoint_named", lehr_ir::attrs::Attr::Str("g,h".to_owned())),
         of_call("call", softmax(&[2, 3], false)),
         of_call("call_own_rule", softmax(&[2, 3], true)),
         of_call("call_checkpoint", checkpointed),
