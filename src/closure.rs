@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lehr_ir::Type;
 use lehr_ir::expr::{Expr, captures, import};
+use lehr_ir::facts::Facts;
 use lehr_ir::graph::{Builder, ParamKind, Region};
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::Op;
@@ -16,13 +17,13 @@ use smallvec::SmallVec;
 use crate::scope;
 use crate::tensor::Tensor;
 
-/// A placeholder of a type, with what is known of the sizes of what it stands for.
-pub(crate) fn placeholder(ty: Type, of: &Tensor, loc: &Loc) -> Tensor {
+/// A placeholder of a type for the body given to an operation, with what is known of sizes.
+pub(crate) fn placeholder(op: &str, ty: Type, facts: &Facts, loc: &Loc) -> Tensor {
     // Nested calls must not take each other's placeholders for their own; users' names start with a letter.
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let name = format!("%arg{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("%{op}{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let mut e = Expr::input(&name, ty, loc.clone());
-    for fact in of.facts().facts() {
+    for fact in facts.facts() {
         e = e.assume(fact.clone(), loc.clone());
     }
     Tensor(e)
@@ -31,7 +32,7 @@ pub(crate) fn placeholder(ty: Type, of: &Tensor, loc: &Loc) -> Tensor {
 /// Placeholders of the types of tensors; what carries an error stands for itself.
 pub(crate) fn placeholders(of: &[Tensor], loc: &Loc) -> Vec<Tensor> {
     let each = of.iter().map(|t| match t.0.ty() {
-        Some(ty) => placeholder(ty.clone(), t, loc),
+        Some(ty) => placeholder("function", ty.clone(), t.facts(), loc),
         None => t.clone(),
     });
     each.collect()
@@ -51,11 +52,11 @@ pub(crate) fn captured(roots: &[Tensor], params: &[Tensor], known: &mut Vec<Tens
 pub(crate) fn depends(t: &Tensor, on: &[Tensor]) -> bool {
     let on: Vec<Expr> = on.iter().map(|t| t.0.clone()).collect();
     let found = captures(std::slice::from_ref(&t.0), &on, &|_| true, true);
-    // What does not depend on them is captured as a whole, or made of constants alone.
-    !found.is_empty() && !matches!(found.as_slice(), [whole] if whole.same(&t.0)) || on.iter().any(|e| e.same(&t.0))
+    // What does not depend on them is captured as a whole.
+    !matches!(found.as_slice(), [whole] if whole.same(&t.0))
 }
 
-fn is_same(a: &Expr, b: &Expr) -> bool {
+pub(crate) fn is_same(a: &Expr, b: &Expr) -> bool {
     match (a.as_variable(), b.as_variable(), a.as_input(), b.as_input()) {
         (Some(a), Some(b), ..) => Arc::ptr_eq(a, b),
         (_, _, Some(a), Some(b)) => a == b,

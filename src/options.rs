@@ -81,6 +81,16 @@ impl Options {
         self
     }
 
+    /// The same, with or without cheap values computed again to save memory.
+    ///
+    /// By itself lehr does so where temporaries take more than caches hold, 16 MiB; results do not depend on it.
+    /// [`explain`](crate::explain) shows the memory before and after.
+    #[must_use]
+    pub fn rematerialize(mut self, how: lehr_passes::rematerialize::Rematerialize) -> Self {
+        self.passes.rematerialize = how;
+        self
+    }
+
     /// The same, on at most so many threads.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {

@@ -321,12 +321,8 @@ pub fn import(name: &str, roots: &[Expr], first: &[Expr]) -> Result<Imported, Er
     }
     let order = topological(roots, first);
     let mut b = Builder::new(name);
-    let mut import = Import {
-        values: HashMap::default(),
-        names: HashMap::default(),
-        leaves: Vec::new(),
-        args: Vec::new(),
-    };
+    let mut import =
+        Import { values: HashMap::default(), names: HashMap::default(), leaves: Vec::new(), args: Vec::new() };
     for e in first {
         import.leaf(&mut b, e)?;
     }

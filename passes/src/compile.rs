@@ -8,6 +8,7 @@ use crate::lower::lower;
 use crate::pass::{PassCx, PassError};
 use crate::pipeline;
 use crate::plan_memory::{MemoryReport, plan_memory};
+use crate::rematerialize::{Rematerialize, rematerialize};
 
 /// What compiling a graph gave, stage by stage.
 #[derive(Clone, Debug)]
@@ -40,7 +41,22 @@ pub enum CompileError {
 /// Compiles a graph for a target.
 pub fn compile(graph: Graph, target: &Target, cx: &mut PassCx) -> Result<Compiled, CompileError> {
     let graph = pipeline::optimize(graph, cx)?;
+    lower_to_plan(graph, target, cx.options.rematerialize)
+}
+
+/// The plan of a graph that has gone through the graph passes, with values computed again where that saves memory.
+pub fn lower_to_plan(graph: Graph, target: &Target, how: Rematerialize) -> Result<Compiled, CompileError> {
     let (fusion, plan, memory) = plan_of(&graph, target)?;
+    if how.applies(&memory.arena)
+        && let Some((again, count)) = rematerialize(&graph, &fusion)
+    {
+        let (fusion, plan, mut less) = plan_of(&again, target)?;
+        let saves = less.arena != memory.arena && graph.facts.decide_ge(&memory.arena, &less.arena) == Some(true);
+        if saves {
+            less.rematerialized = Some((count, memory.arena));
+            return Ok(Compiled { graph: again, fusion, plan, memory: less });
+        }
+    }
     Ok(Compiled { graph, fusion, plan, memory })
 }
 

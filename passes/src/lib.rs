@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod plan_memory;
 pub mod prune_regions;
 mod rebuild;
+pub mod rematerialize;
 pub mod simplify;
 mod views;
 

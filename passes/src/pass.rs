@@ -10,6 +10,8 @@ use std::time::Duration;
 use lehr_ir::eval::EvalError;
 use lehr_ir::{Graph, OpError};
 
+use crate::rematerialize::Rematerialize;
+
 /// A stage of compilation: what the driver has to know of the values that passes map.
 pub trait Stage: Sized {
     /// The invariants; an error prints the whole value with what is wrong.
@@ -83,11 +85,19 @@ pub struct PassOptions {
     pub disable: Vec<String>,
     /// How many rewrites may be applied; all if not given.
     pub fuel: Option<u64>,
+    /// Whether cheap values are computed again to save memory.
+    pub rematerialize: Rematerialize,
 }
 
 impl Default for PassOptions {
     fn default() -> Self {
-        Self { verify: cfg!(debug_assertions), stop_after: None, disable: Vec::new(), fuel: None }
+        Self {
+            verify: cfg!(debug_assertions),
+            stop_after: None,
+            disable: Vec::new(),
+            fuel: None,
+            rematerialize: Rematerialize::default(),
+        }
     }
 }
 

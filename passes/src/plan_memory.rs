@@ -27,6 +27,8 @@ pub struct MemoryReport {
     pub unshared: Dim,
     /// Temporaries computed in the place of another.
     pub in_place: usize,
+    /// How many values are computed again, and the bytes of the arena had they not been.
+    pub rematerialized: Option<(usize, Dim)>,
 }
 
 /// Gives each temporary its offset in the arena.

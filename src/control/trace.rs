@@ -1,16 +1,16 @@
 //! Closures as regions: placeholders for their parameters, and what they capture.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lehr_ir::expr::{Expr, Imported, captures, import};
+use lehr_ir::expr::{Expr, captures};
 use lehr_ir::facts::Facts;
-use lehr_ir::graph::{Builder, ParamKind, Region};
+use lehr_ir::graph::Region;
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::Op;
 use lehr_ir::{OpError, Rule, Type};
 use smallvec::SmallVec;
 
+use crate::closure::{self, apply_all, is_same, numbered, placeholder};
 use crate::scope;
 use crate::tensor::{Tensor, sound};
 
@@ -43,14 +43,10 @@ impl<'a> Trace<'a> {
 
     /// A placeholder of a type, about whose sizes some facts are known.
     pub(super) fn param(&mut self, name: &str, ty: Type, facts: &Facts) -> Tensor {
-        // Users' names start with a letter, and no two regions share a name.
-        let mut e = Expr::input(&format!("%{}{}", self.op, fresh()), ty, self.loc.clone());
-        for fact in facts.facts() {
-            e = e.assume(fact.clone(), self.loc.clone());
-        }
-        self.params.push(Tensor(e.clone()));
+        let param = placeholder(self.op, ty, facts, self.loc);
+        self.params.push(param.clone());
         self.names.push(name.to_owned());
-        Tensor(e)
+        param
     }
 
     /// Runs the closure.
@@ -68,7 +64,7 @@ impl Traced<'_> {
     pub(super) fn captures(&self, hoist: bool) -> Vec<Expr> {
         let t = &self.trace;
         let inside = |e: &Expr| scope::is_within(e.scope(), t.mark);
-        captures(&exprs(&self.outs), &exprs(&t.params), &inside, hoist)
+        union([captures(&exprs(&self.outs), &exprs(&t.params), &inside, hoist)])
     }
 
     /// The region from what is captured, then the parameters, to what the closure gave.
@@ -76,45 +72,11 @@ impl Traced<'_> {
         let t = &self.trace;
         let refs: Vec<&Tensor> = self.outs.iter().collect();
         sound(&refs)?;
-        // Of two captured readings of one variable the region takes the first, so each is cut off by a placeholder of its own.
-        let first: Vec<Expr> = captured.iter().cloned().chain(exprs(&t.params)).collect();
-        let failed = |e| Tensor(Expr::with_errors(e));
-        let Imported { graph, roots, args, .. } = import(t.op, &exprs(&self.outs), &first).map_err(failed)?;
-        let mut b = Builder::new(t.op);
-        b.set_facts(graph.facts.clone());
-        // The region's parameters in order; the imported graph has those that are one leaf once.
+        let around = captured.iter().enumerate().map(|(i, e)| (captured_name(e, i), Tensor(e.clone())));
         let mut names: Vec<String> = Vec::new();
-        let mut values = Vec::with_capacity(first.len());
-        for (i, e) in first.iter().enumerate() {
-            let name = match i.checked_sub(captured.len()) {
-                Some(k) => t.names[k].clone(),
-                None => captured_name(e, i),
-            };
-            let Some(ty) = e.ty() else { continue };
-            b.loc = e.loc().clone();
-            values.push(b.param(distinct(name, &mut names), ParamKind::Input, ty.clone()));
-        }
-        let place = |arg: &Expr| first.iter().position(|e| is_same(e, arg)).map(|i| values[i]);
-        let inputs: Option<Vec<_>> = args.iter().map(place).collect();
-        let Some(inputs) = inputs else {
-            return Err(t.refuse(&[], "the body uses a value that cannot be found", "report this as a defect of lehr"));
-        };
-        let mut body = Builder::with_graph(graph);
-        for (i, root) in roots.into_iter().enumerate() {
-            body.output(format!("out_{i}"), root);
-        }
-        b.loc = Loc::UNKNOWN;
-        let outs = b.inline(&body.finish(), &inputs);
-        for (i, v) in outs.into_iter().enumerate() {
-            b.output(format!("out_{i}"), v);
-        }
-        Ok(b.into_region())
-    }
-}
-
-impl Trace<'_> {
-    fn refuse(&self, types: &[Type], rule: &str, help: &str) -> Tensor {
-        refuse(self.op, types, rule.to_owned(), help, self.loc)
+        let params = around.chain(t.names.iter().cloned().zip(t.params.iter().cloned()));
+        let params: Vec<(String, Tensor)> = params.map(|(name, p)| (distinct(name, &mut names), p)).collect();
+        closure::region(t.op, &params, &numbered("out_", &self.outs))
     }
 }
 
@@ -125,32 +87,16 @@ pub(super) fn refuse(op: &str, types: &[Type], rule: String, help: &str, loc: &L
 
 /// All results of an operation; one tensor for each of `count`, or that carries the error.
 pub(super) fn apply(op: Op, operands: &[Expr], count: usize, loc: &Loc) -> Vec<Tensor> {
-    let results = Expr::apply(op, operands, loc.clone(), scope::current());
-    match results.len() == count {
-        true => results.into_iter().map(Tensor).collect(),
-        false => vec![results.into_iter().next().map_or_else(|| Tensor(Expr::with_errors(no_errors())), Tensor); count],
+    let operands: Vec<Tensor> = operands.iter().cloned().map(Tensor).collect();
+    let mut results = apply_all(op, &operands, loc);
+    if let ([bad], true) = (results.as_slice(), count != 1) {
+        results = vec![bad.clone(); count];
     }
-}
-
-fn no_errors() -> lehr_ir::expr::Errors {
-    let rule = Rule::new("the operation gave nothing", "report this as a defect of lehr");
-    match Expr::invalid(OpError::new("control", Vec::new(), rule, Loc::UNKNOWN)).errors() {
-        Some(e) => e.clone(),
-        None => unreachable!("an invalid expression carries errors"),
-    }
+    results
 }
 
 pub(super) fn exprs(tensors: &[Tensor]) -> Vec<Expr> {
     tensors.iter().map(|t| t.0.clone()).collect()
-}
-
-/// Whether both are the same leaf or the same result.
-fn is_same(a: &Expr, b: &Expr) -> bool {
-    match (a.as_variable(), b.as_variable(), a.as_input(), b.as_input()) {
-        (Some(a), Some(b), ..) => Arc::ptr_eq(a, b),
-        (_, _, Some(a), Some(b)) => a == b,
-        _ => a.same(b),
-    }
 }
 
 fn captured_name(e: &Expr, i: usize) -> String {
@@ -172,11 +118,11 @@ fn distinct(wish: String, taken: &mut Vec<String>) -> String {
     name
 }
 
-/// The captured expressions of several closures together, each once.
+/// The captured expressions of several closures together, each once, and so each variable and input.
 pub(super) fn union(all: impl IntoIterator<Item = Vec<Expr>>) -> Vec<Expr> {
     let mut out: Vec<Expr> = Vec::new();
     for e in all.into_iter().flatten() {
-        if !out.iter().any(|known| known.same(&e)) {
+        if !out.iter().any(|known| is_same(known, &e)) {
             out.push(e);
         }
     }
@@ -185,10 +131,9 @@ pub(super) fn union(all: impl IntoIterator<Item = Vec<Expr>>) -> Vec<Expr> {
 
 /// The leaves of a structure with names for parameters: their paths behind a prefix.
 pub(super) fn named(prefix: &str, leaves: &[(String, Tensor)]) -> Vec<String> {
-    let name = |(path, _): &(String, Tensor)| match (path.is_empty(), path.starts_with(|c: char| c.is_ascii_digit())) {
-        (true, _) => prefix.to_owned(),
-        (false, true) => format!("{prefix}.{path}"),
-        (false, false) => path.clone(),
+    let name = |(path, _): &(String, Tensor)| match path.chars().next() {
+        None | Some('[') => format!("{prefix}{path}"),
+        Some(_) => path.clone(),
     };
     leaves.iter().map(name).collect()
 }

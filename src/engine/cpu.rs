@@ -7,7 +7,7 @@ use lehr_backends::cpu::{Compiler, Options as CodeOptions, Pool, Program};
 use lehr_ir::graph::Graph;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::{Array, Target};
-use lehr_passes::compile::plan_of;
+use lehr_passes::compile::lower_to_plan;
 
 use super::{Call, Values, Workspace};
 use crate::error::{Error, Result};
@@ -25,7 +25,8 @@ pub(crate) struct Cpu {
 impl Cpu {
     pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
         let host = Host::get()?;
-        let (_, plan, _) = plan_of(graph, &host.target).map_err(|e| Error::Backend(e.to_string()))?;
+        let lowered = lower_to_plan(graph.clone(), &host.target, options.passes.rematerialize);
+        let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
         let program = Program::new(plan, &host.compiler).map_err(|e| Error::Backend(e.to_string()))?;
         Ok(Self { program, pool: host.pool(options.threads) })
     }

@@ -10,7 +10,7 @@ use lehr_ir::graph::{Graph, Value};
 use lehr_ir::kernel::{Cost, Kernel};
 use lehr_ir::plan::{Place, StepKind};
 use lehr_ir::{Dim, Plan, Target};
-use lehr_passes::compile::plan_of;
+use lehr_passes::compile::{Compiled, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
 use lehr_passes::plan_memory::MemoryReport;
 use lehr_passes::{PassCx, PassRecord, pipeline};
@@ -84,7 +84,10 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
         return Ok(());
     }
     let Some(target) = target(options.backend)? else { return Ok(()) };
-    let (fusion, plan, memory) = plan_of(&e.graph, &target).map_err(|e| Error::Backend(e.to_string()))?;
+    let lowered = lower_to_plan(e.graph.clone(), &target, options.passes.rematerialize);
+    let Compiled { graph, fusion, plan, memory } = lowered.map_err(|e| Error::Backend(e.to_string()))?;
+    numbers = numbers.follow(&e.graph, &graph);
+    e.graph = graph;
     let plan = plan.into_inner();
     e.groups = groups(&e.graph, &fusion, &numbers);
     e.memory = Some(memory_of(&plan, memory));
@@ -169,8 +172,8 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
     let results = sum(&|p| matches!(p, Place::Output(_) | Place::NewVariable(_)));
     let constants = sum(&|p| matches!(p, Place::Constant(_)));
     let peak = &(&(&arguments + &results) + &constants) + &report.arena;
-    let MemoryReport { arena, unshared, in_place } = report;
-    MemoryExplanation { arena, unshared, in_place, arguments, results, constants, peak }
+    let MemoryReport { arena, unshared, in_place, rematerialized } = report;
+    MemoryExplanation { arena, unshared, in_place, rematerialized, arguments, results, constants, peak }
 }
 
 fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanation>> {

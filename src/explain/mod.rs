@@ -164,6 +164,8 @@ pub struct MemoryExplanation {
     pub unshared: Dim,
     /// Temporaries that are computed in the place of another.
     pub in_place: usize,
+    /// How many values are computed again to save memory, and the arena had they not been.
+    pub rematerialized: Option<(usize, Dim)>,
     /// Of inputs, variables and captured arrays.
     pub arguments: Dim,
     /// Of outputs and new values of variables.

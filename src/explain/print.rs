@@ -163,6 +163,13 @@ impl Explanation {
         for (name, dim) in rows {
             writeln!(f, "  {name}: {}", self.amount(dim))?;
         }
+        if let Some((count, before)) = &m.rematerialized {
+            writeln!(
+                f,
+                "  computed again to save memory: {count} values; the arena was {} before",
+                self.amount(before)
+            )?;
+        }
         writeln!(f, "  computed in place: {}", m.in_place)
     }
 

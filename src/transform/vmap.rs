@@ -195,7 +195,7 @@ impl Slices {
                     return Err(Tensor::refuse("vmap", &refs, &rule, "batch tensors of one size", loc.clone()));
                 }
             }
-            let slice = placeholder(ty, leaf, loc);
+            let slice = placeholder("vmap", ty, leaf.facts(), loc);
             seen.push(slice.clone());
             mapped.push((slice, leaf.clone(), at));
         }

@@ -25,6 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/pool.rs",
     "backends/src/cpu/program.rs",
     "backends/src/cpu/run.rs",
+    "backends/src/cpu/run/control.rs",
     "backends/src/cpu/wide/code.rs",
     "tests/guarantees/allocator.rs",
 ];

@@ -281,7 +281,7 @@ fn mistakes_in_loops_name_both_lines() {
     refused(&scan(&x, &(), |c, &()| (c.clone(), ())).0, &["no length is given", "times(n)"]);
     refused(&scan(&x, &x, |c, x| (c + x, ())).0, &["is scanned row by row and has no axis"]);
     let two = (Tensor::from([1.0f32, 2.0]), Tensor::from([1.0f32]));
-    refused(&scan(&x, &two, |c, (a, b)| (c + a + b, ())).0, &["first dim of `x.0`", "is 2", "`x.1`", "is 1"]);
+    refused(&scan(&x, &two, |c, (a, b)| (c + a + b, ())).0, &["first dim of `x[0]`", "is 2", "`x[1]`", "is 1"]);
     let wrong = scan_with(ScanOptions::times(3), &x, &two.0, |c, x| (c + x, ())).0;
     refused(&wrong, &["the length asked for is 3", "is 2"]);
     refused(&scan_with(ScanOptions::times(-1), &x, &(), |c, &()| (c.clone(), ())).0, &["negative"]);

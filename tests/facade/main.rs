@@ -14,6 +14,7 @@ mod flops;
 mod gradchecks;
 mod index;
 mod layers;
+mod memory;
 mod modes;
 mod nans;
 mod numbers;

@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 use super::DiffError;
 use super::calls::Bodies;
 use super::extract::{coerce, unique};
-use super::linearize::{Linearized, Request, linearize};
 use super::keep::Keep;
+use super::linearize::{Linearized, Request, linearize};
 use super::split::{Residual, Side, split};
 
 mod case;

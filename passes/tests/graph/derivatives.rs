@@ -29,7 +29,7 @@ fn every_smooth_operation_has_second_derivatives() {
 
 #[test]
 fn a_tangent_of_a_gradient_is_a_gradient_of_a_tangent() {
-    for case in all_cases().into_iter().filter(|c| c.smooth) {
+    for case in reversible_cases().into_iter().filter(|c| c.smooth) {
         let (graph, wrt) = (scalarized(&case), &case.wrt);
         let loss = graph.outputs().len() - 1;
         let moves = wrt.iter().map(|&i| random(case.args[i].shape(), -1., 1., 3000 + i as u64));
