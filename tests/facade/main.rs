@@ -11,6 +11,7 @@ mod layers;
 mod numbers;
 mod optimisers;
 mod random;
+mod recurrent;
 mod reduce;
 mod run;
 mod shapes;
