@@ -8,6 +8,7 @@ mod digits;
 mod errors;
 mod index;
 mod layers;
+mod lstm_digits;
 mod numbers;
 mod optimisers;
 mod random;

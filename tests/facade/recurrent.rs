@@ -95,9 +95,8 @@ fn simple_step(x: &[f64], h: &[f64], _: &[f64]) -> Vec<f64> {
 fn lstm_step(x: &[f64], h: &[f64], state: &[f64]) -> Vec<f64> {
     let bias = numbers(4, 4 * UNITS);
     let gate = |g: usize, u: usize| x[g * UNITS + u] + h[g * UNITS + u] + bias[g * UNITS + u];
-    let c: Vec<f64> = (0..UNITS)
-        .map(|u| sigmoid(gate(1, u)) * state[UNITS + u] + sigmoid(gate(0, u)) * gate(2, u).tanh())
-        .collect();
+    let c: Vec<f64> =
+        (0..UNITS).map(|u| sigmoid(gate(1, u)) * state[UNITS + u] + sigmoid(gate(0, u)) * gate(2, u).tanh()).collect();
     (0..UNITS).map(|u| sigmoid(gate(3, u)) * c[u].tanh()).chain(c.iter().copied()).collect()
 }
 
@@ -248,10 +247,7 @@ fn fresh_layers_have_keras_first_weights() {
         }
     }
     let names = lehr::tree::names(&nn::Sequential::new().with(layer).with(Gru::new(3, 2, &mut Keys::new(1))));
-    assert_eq!(
-        names,
-        ["0.weight", "0.recurrent", "0.bias", "1.weight", "1.recurrent", "1.bias", "1.recurrent_bias"]
-    );
+    assert_eq!(names, ["0.weight", "0.recurrent", "0.bias", "1.weight", "1.recurrent", "1.bias", "1.recurrent_bias"]);
 }
 
 #[test]
