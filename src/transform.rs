@@ -104,18 +104,29 @@ fn try_vjp(outputs: &[Tensor], leaves: &[Tensor], given: &[Tensor], loc: &Loc) -
 pub fn jvp<O: Tree, T: Tree, V: Tree>(outputs: &O, wrt: &T, tangents: &V) -> O::Mapped {
     let loc = Loc::caller();
     let outs = tree::leaves(outputs);
-    match try_jvp(&outs, &tree::leaves(wrt), &tree::leaves(tangents), &loc) {
+    match pushed(&outs, &tree::leaves(wrt), &tree::leaves(tangents), &[], &loc) {
         Ok(tangents) => tree::with_leaves(outputs, tangents),
         Err(bad) => tree::with_leaves(outputs, vec![bad; outs.len()]),
     }
 }
 
-fn try_jvp(outputs: &[Tensor], leaves: &[Tensor], given: &[Tensor], loc: &Loc) -> Result<Vec<Tensor>, Tensor> {
+/// The tangents of `outputs` from those `given` for `leaves`. What is `held` counts as given as well, and does not vary.
+pub(crate) fn pushed(
+    outputs: &[Tensor],
+    leaves: &[Tensor],
+    given: &[Tensor],
+    held: &[Tensor],
+    loc: &Loc,
+) -> Result<Vec<Tensor>, Tensor> {
     same_types("jvp", "tangent", leaves, given, loc)?;
-    let mut over = Over::new("jvp", outputs, leaves)?;
-    let graph = derivative::jvp(&over.graph, &over.wrt()).map_err(|e| carry(&e, loc))?;
+    let cut: Vec<Tensor> = leaves.iter().chain(held).cloned().collect();
+    let mut over = Over::new("jvp", outputs, &cut)?;
+    // Leaves come first, so their parameters do.
+    let varying = over.param_of[..leaves.len()].iter().map(|&u| u + 1).max().unwrap_or(0);
+    let wrt: Vec<usize> = (0..varying).collect();
+    let graph = derivative::jvp(&over.graph, &wrt).map_err(|e| carry(&e, loc))?;
     // A leaf that is named twice varies by the sum of its tangents.
-    let mut sums: Vec<Option<Tensor>> = vec![None; over.unique];
+    let mut sums: Vec<Option<Tensor>> = vec![None; varying];
     for (t, &u) in given.iter().zip(&over.param_of) {
         sums[u] = Some(sums[u].take().map_or_else(|| t.clone(), |s| s + t));
     }
