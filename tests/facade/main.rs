@@ -13,6 +13,7 @@ mod lstm_digits;
 mod minimize;
 mod numbers;
 mod ode;
+mod ode_fit;
 mod optimisers;
 mod random;
 mod recurrent;
