@@ -17,6 +17,7 @@ pub mod lower;
 pub mod pass;
 pub mod pipeline;
 pub mod plan_memory;
+pub mod prune_regions;
 mod rebuild;
 pub mod simplify;
 mod views;

@@ -9,6 +9,7 @@ use crate::eliminate_dead::EliminateDead;
 use crate::fold_constants::FoldConstants;
 use crate::inline_calls::InlineCalls;
 use crate::pass::{Pass, PassCx, PassError};
+use crate::prune_regions::PruneRegions;
 use crate::simplify::Simplify;
 
 /// The list of passes that turn a user's graph into one that is ready for fusion.
@@ -29,6 +30,8 @@ impl GraphPasses {
         vec![
             // Dead code goes first, so that nothing below spends time on what a derivative left behind.
             &EliminateDead,
+            // Loops and branches lose what nobody needs of them while calls still are one node each.
+            &PruneRegions,
             // Constants first: many rules start from a constant operand, and folding is what makes it one.
             &FoldConstants,
             &self.simplify,
@@ -44,6 +47,9 @@ impl GraphPasses {
             // What folding leaves are constants that rules made new, such as a negated factor.
             &FoldConstants,
             &EliminateCommon,
+            // The rules show that a carry does not change, or that a choice is none; a branch that is chosen now comes in as a call.
+            &PruneRegions,
+            &self.inline,
             // All of the above leave dead nodes behind, which fusion must not see: they would count as users.
             &EliminateDead,
         ]

@@ -90,6 +90,7 @@ type RunOn<'a> = dyn FnMut(&Graph, &mut Regions) -> Result<Outcome<Graph>, PassE
 #[derive(Default)]
 pub(crate) struct Regions {
     done: FxHashMap<*const Graph, Option<Region>>,
+    kept: Vec<Region>,
 }
 
 impl Regions {
@@ -107,6 +108,11 @@ impl Regions {
         }
         let mut mapped = mapped.into_iter();
         Ok(Some(op.map_regions(|region| mapped.next().flatten().unwrap_or_else(|| Arc::clone(region)))))
+    }
+
+    /// Keeps the regions of an operation that no graph holds alive for as long as this memo knows them.
+    pub(crate) fn keep(&mut self, op: &Op) {
+        self.kept.extend(op.regions().into_iter().cloned());
     }
 
     fn region(&mut self, region: &Region, run: &mut RunOn<'_>) -> Result<Option<Region>, PassError> {

@@ -89,7 +89,13 @@ pub fn switch<T: Tree, F: FnOnce() -> T, const N: usize>(index: &Tensor, branche
     }
 }
 
-fn choose(op: &str, index: &Tensor, names: &[&str], branches: Vec<Traced<'_>>, loc: &Loc) -> Result<Vec<Tensor>, Tensor> {
+fn choose(
+    op: &str,
+    index: &Tensor,
+    names: &[&str],
+    branches: Vec<Traced<'_>>,
+    loc: &Loc,
+) -> Result<Vec<Tensor>, Tensor> {
     let all: Vec<&Tensor> = std::iter::once(index).chain(branches.iter().flat_map(|b| &b.outs)).collect();
     sound(&all)?;
     if index.rank() != 0 {

@@ -152,9 +152,10 @@ pub(super) fn scan_at<C: Tree, X: Tree, N: Tree, Y: Tree>(
             let ys_out = results.split_off(carries.len());
             (tree::with_leaves(init, results), tree::with_leaves(&ys, ys_out))
         }
-        Err(bad) => {
-            (tree::with_leaves(init, vec![bad.clone(); carries.len()]), tree::with_leaves(&ys, vec![bad; y_leaves.len()]))
-        }
+        Err(bad) => (
+            tree::with_leaves(init, vec![bad.clone(); carries.len()]),
+            tree::with_leaves(&ys, vec![bad; y_leaves.len()]),
+        ),
     }
 }
 
@@ -249,8 +250,7 @@ fn emit(scan: Scan, captured: &[Expr], args: &[Expr], unroll: usize, loc: &Loc) 
         shape.extend(t.shape().iter().skip(1).cloned());
         t.reshape(shape.as_slice()).0
     };
-    let operands: Vec<Expr> =
-        captured.iter().chain(inits).cloned().chain(rows.iter().map(grouped)).collect();
+    let operands: Vec<Expr> = captured.iter().chain(inits).cloned().chain(rows.iter().map(grouped)).collect();
     let op = Scan { body: big, length: Dim::from(whole / unroll), ..scan.clone() };
     let mut results = apply(op.into(), &operands, count, loc);
     for t in &mut results[scan.carries..] {

@@ -27,7 +27,12 @@ pub(crate) fn evaluate(graph: &Graph, args: &[Array], bindings: &Bindings) -> Re
     analyse(graph, args, &vec![None; args.len()], bindings)
 }
 
-fn analyse(graph: &Graph, args: &[Array], bounds: &[Bound], bindings: &Bindings) -> Result<Bounded, EvalError> {
+pub(crate) fn analyse(
+    graph: &Graph,
+    args: &[Array],
+    bounds: &[Bound],
+    bindings: &Bindings,
+) -> Result<Bounded, EvalError> {
     let cx = EvalCx { bindings };
     let (mut values, mut errors) = (args.to_vec(), bounds.to_vec());
     for (_, node) in graph.nodes() {
@@ -38,6 +43,8 @@ fn analyse(graph: &Graph, args: &[Array], bounds: &[Bound], bindings: &Bindings)
             let es: Vec<Bound> = es.into_iter().cloned().collect();
             let inner = analyse(&call.body, &args, &es, bindings)?;
             (inner.values, inner.bounds)
+        } else if let Some(done) = crate::control::control(&node.op, &xs, &es, bindings)? {
+            done
         } else {
             let ys = node.op.story().eval(&cx, &xs)?.into_vec();
             let bounds = (0..ys.len()).map(|i| bound(&node.op, &cx, &xs, &es, &ys, i)).collect::<Result<_, _>>()?;
@@ -164,8 +171,8 @@ fn bound(
         }
         Op::Scatter(s) => scatter(s, cx, xs, [e(0), e(1), e(2)], y)?,
         Op::RandomBits(_) => unsure_if_any(&[e(0)], n.len()),
-        // Calls are walked through, and operations of other crates are not generated.
-        Op::Call(_) | Op::Extern(_) => vec![f64::INFINITY; n.len()],
+        // Regions are walked through, and operations of other crates are not generated.
+        Op::Call(_) | Op::Case(_) | Op::While(_) | Op::Scan(_) | Op::Extern(_) => vec![f64::INFINITY; n.len()],
     };
     for e in &mut out {
         if e.is_nan() {
@@ -199,6 +206,9 @@ fn rounds(op: &Op, dtype: DType) -> bool {
         | Op::Gather(_)
         | Op::RandomBits(_)
         | Op::Call(_)
+        | Op::Case(_)
+        | Op::While(_)
+        | Op::Scan(_)
         | Op::Extern(_) => false,
     }
 }

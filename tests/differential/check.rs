@@ -79,7 +79,8 @@ fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
     near(&want, &got, "plan", &mut stats)?;
 
     let recipe = interpreted(&compiled.plan, case, &bindings, Functions::Recipe, "plan with recipes")?;
-    let library = compiled.plan.steps.iter().any(|s| matches!(s.kind, StepKind::Contract(_)));
+    let plans = compiled.plan.with_nested();
+    let library = plans.iter().any(|p| p.steps.iter().any(|s| matches!(s.kind, StepKind::Contract(_))));
     let program = Program::new(compiled.plan, &machine.compiler).map_err(|e| wrong("code", &e))?;
     let mut instance = program.instance();
     let mut first: Option<Vec<Array>> = None;
@@ -105,7 +106,9 @@ fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
 
 /// The graph with calls put in place and nothing else done to it.
 fn inline_only(graph: &Graph) -> Result<Graph, Failure> {
-    let disable = ["eliminate_dead", "fold_constants", "simplify", "eliminate_common"].map(str::to_owned).to_vec();
+    let disable = ["eliminate_dead", "prune_regions", "fold_constants", "simplify", "eliminate_common"]
+        .map(str::to_owned)
+        .to_vec();
     let mut cx = PassCx::new(PassOptions { disable, ..PassOptions::default() });
     optimize(graph.clone(), &mut cx).map_err(|e| wrong("inlining", &e))
 }

@@ -64,7 +64,10 @@ pub(crate) fn all_focuses() -> Vec<Focus> {
         | OpKind::ArgReduce
         | OpKind::Gather
         | OpKind::Scatter
-        | OpKind::Call => true,
+        | OpKind::Call
+        | OpKind::Case
+        | OpKind::While
+        | OpKind::Scan => true,
     };
     OpKind::ALL.iter().flat_map(|&k| DTYPES.map(|d| (k, d))).filter(supported).collect()
 }
@@ -285,6 +288,9 @@ impl Generator {
                 self.add(RandomBits { dtype, shape }, &[key])
             }
             OpKind::Call => self.call(dtype),
+            OpKind::Case => self.case(dtype),
+            OpKind::While => self.while_loop(dtype),
+            OpKind::Scan => self.scan(dtype),
             OpKind::Extern => None,
         }
     }
@@ -426,7 +432,7 @@ impl Generator {
     }
 
     /// A value of the type of another, now and then that one.
-    fn like(&mut self, x: Value) -> Option<Value> {
+    pub(crate) fn like(&mut self, x: Value) -> Option<Value> {
         let ty = self.b.ty(x).clone();
         self.of(ty.dtype, &ty.shape)
     }

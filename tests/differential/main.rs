@@ -4,6 +4,7 @@
 
 mod bound;
 mod check;
+mod control;
 mod generate;
 mod random;
 mod shrink;
@@ -18,7 +19,7 @@ use check::{Failure, Machine, Stats, check};
 use generate::{Case, Focus, Limits, all_focuses, counted, generate};
 use lehr::ir::graph::Graph;
 use lehr::ir::graph::parse::parse_file;
-use lehr::ir::ops::{Op, OpKind};
+use lehr::ir::ops::OpKind;
 use random::Rng;
 
 /// Operations that each graph must hold, beside those at random.
@@ -141,8 +142,8 @@ fn explain(seed: u64, i: usize, focuses: &[Focus]) -> String {
 fn count(graph: &Graph, counts: &mut BTreeMap<Focus, usize>) {
     for (_, node) in graph.nodes() {
         *counts.entry(counted(graph, node)).or_default() += 1;
-        if let Op::Call(call) = &node.op {
-            count(&call.body, counts);
+        for region in node.op.regions() {
+            count(region, counts);
         }
     }
 }

@@ -238,7 +238,13 @@ fn loops_are_batched() {
 fn prefixes_of_associative_operations() {
     for n in 1..9usize {
         let xs: Vec<i64> = (1..=n as i64).collect();
-        let want: Vec<i64> = xs.iter().scan(0, |s, x| { *s += x; Some(*s) }).collect();
+        let want: Vec<i64> = xs
+            .iter()
+            .scan(0, |s, x| {
+                *s += x;
+                Some(*s)
+            })
+            .collect();
         let got: Vec<i64> = associative_scan(&Tensor::from(xs), |a, b| a + b).to().unwrap();
         assert_eq!(got, want);
     }
@@ -253,7 +259,15 @@ fn prefixes_of_associative_operations() {
 fn mistakes_in_loops_name_both_lines() {
     let x = f(1.0);
     let (c, ()) = scan(&x, &Tensor::from([1.0f64]), |c, x| (c * x, ()));
-    refused(&c, &["scan: ", "the carry is f32[] before an iteration (tests/facade/control.rs:", "f64[] after it (tests", "keep its type"]);
+    refused(
+        &c,
+        &[
+            "scan: ",
+            "the carry is f32[] before an iteration (tests/facade/control.rs:",
+            "f64[] after it (tests",
+            "keep its type",
+        ],
+    );
     refused(&while_loop(&x, |x| x.clone(), |x| x + 1), &["while_loop", "the condition", "bool[]"]);
     refused(&while_loop(&x, |x| x.lt(1), |x| x.reshape(1)), &["f32[] before an iteration", "f32[1] after it"]);
     refused(

@@ -6,6 +6,7 @@ mod allocator;
 mod digits;
 mod inputs;
 mod installation;
+mod loops;
 mod steady;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

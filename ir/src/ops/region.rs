@@ -17,7 +17,10 @@ pub(super) fn check_region<'a>(
     facts: &Facts,
 ) -> Result<(), Rule> {
     if !region.updates().is_empty() {
-        return Err(Rule::new(format!("the {what} updates variables"), "return the new values and update them outside"));
+        return Err(Rule::new(
+            format!("the {what} updates variables"),
+            "return the new values and update them outside",
+        ));
     }
     if region.params().len() != args.len() {
         return Err(Rule::new(
@@ -37,7 +40,13 @@ pub(super) fn check_region<'a>(
 }
 
 /// Refuses carries that come out of a region as other types than they go in as.
-pub(super) fn check_carries(what: &str, region: &Graph, consts: usize, carries: usize, facts: &Facts) -> Result<(), Rule> {
+pub(super) fn check_carries(
+    what: &str,
+    region: &Graph,
+    consts: usize,
+    carries: usize,
+    facts: &Facts,
+) -> Result<(), Rule> {
     if region.outputs().len() < carries {
         return Err(Rule::new(
             format!("the {what} gives {} results, fewer than the {carries} values carried", region.outputs().len()),
@@ -48,7 +57,9 @@ pub(super) fn check_carries(what: &str, region: &Graph, consts: usize, carries: 
         if !same_type(before, after, facts) {
             let name = &region.params()[consts + i].name;
             return Err(Rule::new(
-                format!("carry {i} (`{name}`) is {before} before an iteration and {after} after it; it must keep its type"),
+                format!(
+                    "carry {i} (`{name}`) is {before} before an iteration and {after} after it; it must keep its type"
+                ),
                 "cast, reshape or broadcast it so that both are one type",
             ));
         }

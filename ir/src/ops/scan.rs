@@ -49,7 +49,8 @@ pub struct Scan {
 impl Scan {
     pub(super) fn read(r: &mut Reader) -> Result<Self, AttrError> {
         let length = r.dims("length")?;
-        let [length] = <[Dim; 1]>::try_from(length).map_err(|_| crate::attrs::form("length", "one dim in parentheses"))?;
+        let [length] =
+            <[Dim; 1]>::try_from(length).map_err(|_| crate::attrs::form("length", "one dim in parentheses"))?;
         Ok(Self {
             consts: r.axis("consts")?,
             carries: r.axis("carries")?,
@@ -113,7 +114,9 @@ impl Operation for Scan {
         check_region("body", &self.body, args.iter(), facts)?;
         check_carries("body", &self.body, self.consts, self.carries, facts)?;
         let out = self.body.output_types().enumerate();
-        Ok(out.map(|(i, ty)| if i < self.carries { args[self.consts + i].clone() } else { stacked(ty, &self.length) }).collect())
+        Ok(out
+            .map(|(i, ty)| if i < self.carries { args[self.consts + i].clone() } else { stacked(ty, &self.length) })
+            .collect())
     }
 
     fn eval(&self, cx: &EvalCx<'_>, operands: &[&Array]) -> Result<Arrays, EvalError> {

@@ -86,7 +86,8 @@ impl LoopStep {
     }
 
     pub(super) fn accesses(&self) -> (SmallVec<[BufferId; 6]>, SmallVec<[BufferId; 2]>) {
-        let reads = self.consts.iter().copied().chain(self.carries.iter().map(|c| c.init)).chain(self.rows_in.iter().copied());
+        let reads =
+            self.consts.iter().copied().chain(self.carries.iter().map(|c| c.init)).chain(self.rows_in.iter().copied());
         let carried = self.carries.iter().flat_map(|c| [c.result, c.spare]);
         let writes = carried.chain(self.rows_out.iter().copied()).chain(self.blocks().map(|b| b.arena));
         (reads.collect(), writes.collect())

@@ -236,7 +236,9 @@ impl Step {
         match &self.kind {
             StepKind::Loop(l) => l.blocks().collect(),
             StepKind::Branch(b) => b.branches.iter().collect(),
-            StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => SmallVec::new(),
+            StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => {
+                SmallVec::new()
+            }
         }
     }
 }

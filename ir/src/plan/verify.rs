@@ -111,7 +111,11 @@ fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
             && inner.outputs.len() == outputs.len()
             && params.iter().zip(&inner.params).all(|(b, p)| dtype(b) == Some(p.ty.dtype))
             && outputs.iter().zip(&inner.outputs).all(|(b, (_, ty))| dtype(b) == Some(ty.dtype));
-        if same { Ok(()) } else { Err(format!("@{} has other parameters or outputs than its step hands it", inner.name)) }
+        if same {
+            Ok(())
+        } else {
+            Err(format!("@{} has other parameters or outputs than its step hands it", inner.name))
+        }
     };
     match &step.kind {
         StepKind::Loop(l) => {

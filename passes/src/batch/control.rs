@@ -77,7 +77,11 @@ impl Bodies {
             flags[l.consts..].fill(true);
             let body = self.region(&l.body, &flags, size, b)?;
             let cond = self.region(&l.cond, &flags, size, b)?;
-            let op = While { cond: any_goes(&cond)?, body: step_of_those_that_go(&cond, &body, l.consts)?, consts: l.consts };
+            let op = While {
+                cond: any_goes(&cond)?,
+                body: step_of_those_that_go(&cond, &body, l.consts)?,
+                consts: l.consts,
+            };
             (op, flags, SmallVec::from_elem(true, carries))
         } else {
             (While { cond, body, consts: l.consts }, grown, out)

@@ -66,7 +66,12 @@ impl Bodies {
             // A tangent that depends on no tangent is a zero.
             Some(Side::Known(_)) | None => None,
         });
-        Ok(Parts { tangents: tangents.collect(), known: parts.known, unknown: parts.unknown, residuals: parts.residuals })
+        Ok(Parts {
+            tangents: tangents.collect(),
+            known: parts.known,
+            unknown: parts.unknown,
+            residuals: parts.residuals,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A part of a graph as a graph of its own.
 
 use lehr_ir::graph::{Builder, Graph, ParamKind, ScopeId, Value};
-use lehr_ir::{Loc, OpError, Type};
+use lehr_ir::{Loc, OpError, Rule, Type};
 use rustc_hash::FxHashMap;
 
 use super::DiffError;
@@ -91,6 +91,26 @@ pub(super) fn extract(from: &Graph, cut: Cut<'_>) -> Result<Graph, DiffError> {
         b.update(param, bound(v)?);
     }
     Ok(b.finish())
+}
+
+/// A region with some of its parameters and outputs, in another order.
+pub(crate) fn project(region: &Graph, params: &[usize], outputs: &[usize]) -> Result<Graph, OpError> {
+    let param = |&i: &usize| {
+        let p = &region.params()[i];
+        NewParam { value: region.param_value(i), name: p.name.clone(), kind: p.kind, loc: p.loc.clone() }
+    };
+    let output = |&i: &usize| (region.outputs()[i].name.clone(), region.outputs()[i].value);
+    let cut = Cut {
+        name: region.name.clone(),
+        params: params.iter().map(param).collect(),
+        outputs: outputs.iter().map(output).collect(),
+        updates: Vec::new(),
+        recompute: None,
+    };
+    extract(region, cut).map_err(|e| {
+        let rule = Rule::new(e.to_string(), "report this as a defect of lehr");
+        OpError::new("prune_regions", Vec::new(), rule, Loc::UNKNOWN)
+    })
 }
 
 /// A name that is not among `taken`, which it joins: `base`, or `base.2` and so on.

@@ -28,6 +28,8 @@ mod linearize;
 mod split;
 mod transpose;
 
+pub(crate) use extract::project;
+
 pub use calls::CHECKPOINT;
 pub use error::{DiffError, Missing, Step};
 pub use split::{Keep, Residual, Side, Split, split};

@@ -10,3 +10,4 @@ mod rule_examples;
 mod rules;
 mod support;
 mod table;
+mod table_control;

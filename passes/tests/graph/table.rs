@@ -27,22 +27,33 @@ pub(crate) struct Case {
     pub(crate) wrt: Vec<usize>,
     /// Whether second derivatives exist everywhere, by the same rules.
     pub(crate) smooth: bool,
+    /// Whether it can be differentiated backwards.
+    pub(crate) reverse: bool,
 }
 
 impl Case {
-    fn new(name: impl Into<String>, args: Vec<Array>, make: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>) -> Self {
+    pub(crate) fn new(
+        name: impl Into<String>,
+        args: Vec<Array>,
+        make: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>,
+    ) -> Self {
         let types: Vec<Type> = args.iter().map(type_of).collect();
         let graph = build(&types, make);
         let wrt = (0..args.len()).filter(|&i| args[i].dtype() == DType::F64).collect();
-        Self { name: name.into(), graph, args, wrt, smooth: true }
+        Self { name: name.into(), graph, args, wrt, smooth: true, reverse: true }
     }
 
-    fn op(name: impl Into<String>, op: impl Into<Op>, args: Vec<Array>) -> Self {
+    pub(crate) fn op(name: impl Into<String>, op: impl Into<Op>, args: Vec<Array>) -> Self {
         let op = op.into();
         Self::new(name, args, |b, v| {
             let id = b.add_node(op, v).unwrap();
             b.graph().node(id).results().collect()
         })
+    }
+
+    pub(crate) fn forward_only(mut self) -> Self {
+        self.reverse = false;
+        self
     }
 
     fn rough(mut self) -> Self {
@@ -53,6 +64,11 @@ impl Case {
 
 pub(crate) fn all_cases() -> Vec<Case> {
     OpKind::ALL.iter().flat_map(|&k| cases(k)).collect()
+}
+
+/// The rows that have a reverse mode.
+pub(crate) fn reversible_cases() -> Vec<Case> {
+    all_cases().into_iter().filter(|c| c.reverse).collect()
 }
 
 /// The rows of a kind.
@@ -143,6 +159,9 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
             })]
         }
         OpKind::Call => calls(),
+        OpKind::Case => crate::table_control::choices(),
+        OpKind::While => crate::table_control::loops_on_conditions(),
+        OpKind::Scan => crate::table_control::scans(),
         OpKind::Extern => vec![Case::op("extern", cube(), vec![random(&[3], 0.5, 1.5, 1)])],
     }
 }

@@ -99,7 +99,7 @@ impl Bodies {
             let parts = self.parts(body, &active, &asked)?;
             let mut grown = false;
             for (i, tangent) in parts.tangents.iter().take(scan.carries).enumerate() {
-                grown |= tangent.is_some() && !std::mem::replace(&mut active[scan.consts + i], true) ;
+                grown |= tangent.is_some() && !std::mem::replace(&mut active[scan.consts + i], true);
             }
             if !grown {
                 return Ok((active, parts));
@@ -137,8 +137,7 @@ impl Bodies {
         let (known, summed) = (of(0..nc, false), of(0..nc, true));
         let (known_rows, linear_rows) = (of(first_row..linear.len(), false), of(first_row..linear.len(), true));
         let known_values: Vec<Value> = known.iter().map(|&i| r.param(&base(i), ty(i))).collect();
-        let carried: Vec<Value> =
-            (nc..first_row).map(|i| r.param(&format!("{}.cotangent", base(i)), ty(i))).collect();
+        let carried: Vec<Value> = (nc..first_row).map(|i| r.param(&format!("{}.cotangent", base(i)), ty(i))).collect();
         let sums: Vec<Value> = summed.iter().map(|&i| r.param(&format!("{}.sum", base(i)), ty(i))).collect();
         let row_values: Vec<Value> = known_rows.iter().map(|&i| r.param(&base(i), ty(i))).collect();
         let mut cts: Vec<Value> = carried.clone();
@@ -296,4 +295,3 @@ fn body_name(body: &Graph, suffix: &str) -> String {
     let base = body.name.trim_end_matches(".lin");
     format!("{base}{suffix}")
 }
-

@@ -32,8 +32,7 @@ impl Bodies {
             let lin = linearize(&request, self)?;
             let mut grown = false;
             for (i, o) in body.outputs().iter().enumerate().filter(|(i, _)| inexact[*i]) {
-                grown |= lin.tangents[o.value.index()].is_some()
-                    && !std::mem::replace(&mut active[l.consts + i], true);
+                grown |= lin.tangents[o.value.index()].is_some() && !std::mem::replace(&mut active[l.consts + i], true);
             }
             if !grown {
                 break lin;
