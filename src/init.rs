@@ -71,6 +71,45 @@ pub fn he_normal(key: Key, shape: &[usize]) -> Array {
     normal(key, shape, 0.0, (2.0 / fans(shape).0).sqrt() as f32)
 }
 
+/// A matrix `f32[rows, columns]` whose rows are orthonormal, or whose columns are if there are more rows: uniformly distributed
+/// among those. Further dims in front count as rows.
+///
+/// # Numerics
+/// Gram and Schmidt's process in `f64`, twice over, on rows of the normal distribution.
+/// # Source
+/// Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks", 2014.
+/// ```
+/// use lehr::prelude::*;
+/// let q = Tensor::from(init::orthogonal(Key::new(1), &[2, 3]));
+/// let product: Vec<f32> = q.matmul(&q.transpose()).to()?;
+/// assert!(product.iter().zip([1.0, 0.0, 0.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-6));
+/// # Ok::<(), lehr::Error>(())
+/// ```
+pub fn orthogonal(key: Key, shape: &[usize]) -> Array {
+    let columns = shape.last().copied().unwrap_or(1);
+    let rows = shape[..shape.len().saturating_sub(1)].iter().product::<usize>();
+    let (count, len) = (rows.min(columns), rows.max(columns));
+    let numbers = key.draw(count * len, |a, b| f64::from(standard_normal(a, b)));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for row in numbers.chunks_exact(len.max(1)).take(count) {
+        let mut v = row.to_vec();
+        // What rounding leaves of the others after one round is gone after the second.
+        for _ in 0..2 {
+            for q in &basis {
+                let along: f64 = q.iter().zip(&v).map(|(a, b)| a * b).sum();
+                v.iter_mut().zip(q).for_each(|(v, q)| *v -= along * q);
+            }
+        }
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+        basis.push(v);
+    }
+    let at = |r: usize, c: usize| if rows <= columns { basis[r][c] } else { basis[c][r] };
+    let elements: Vec<f32> = (0..rows * columns).map(|i| at(i / columns, i % columns) as f32).collect();
+    // The count is the shape's, so the shape fits.
+    Array::new(shape, elements).unwrap_or_else(|_| Array::zeros(DType::F32, shape))
+}
+
 /// 24 bits of a word as a multiple of 2⁻²⁴ in `[0, 1)`.
 fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * 0.5f32.powi(24)

@@ -87,6 +87,7 @@ mod scope;
 pub mod shape;
 #[cfg(feature = "snapshot")]
 pub mod snapshot;
+pub mod solve;
 mod state;
 pub mod tensor;
 #[cfg(feature = "cpu")]

@@ -20,7 +20,7 @@
 mod associative_scan;
 mod branch;
 mod scan;
-mod trace;
+pub(crate) mod trace;
 mod while_loop;
 
 pub use associative_scan::associative_scan;

@@ -21,7 +21,7 @@ fn fresh() -> u64 {
 }
 
 /// A closure that is being traced.
-pub(super) struct Trace<'a> {
+pub(crate) struct Trace<'a> {
     op: &'a str,
     loc: &'a Loc,
     mark: u64,
@@ -30,19 +30,19 @@ pub(super) struct Trace<'a> {
 }
 
 /// A closure that has been traced.
-pub(super) struct Traced<'a> {
+pub(crate) struct Traced<'a> {
     trace: Trace<'a>,
     /// What it gave.
-    pub(super) outs: Vec<Tensor>,
+    pub(crate) outs: Vec<Tensor>,
 }
 
 impl<'a> Trace<'a> {
-    pub(super) fn new(op: &'a str, loc: &'a Loc) -> Self {
+    pub(crate) fn new(op: &'a str, loc: &'a Loc) -> Self {
         Self { op, loc, mark: fresh(), params: Vec::new(), names: Vec::new() }
     }
 
     /// A placeholder of a type, about whose sizes some facts are known.
-    pub(super) fn param(&mut self, name: &str, ty: Type, facts: &Facts) -> Tensor {
+    pub(crate) fn param(&mut self, name: &str, ty: Type, facts: &Facts) -> Tensor {
         let param = placeholder(self.op, ty, facts, self.loc);
         self.params.push(param.clone());
         self.names.push(name.to_owned());
@@ -50,25 +50,25 @@ impl<'a> Trace<'a> {
     }
 
     /// Runs the closure.
-    pub(super) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         scope::within_region(self.mark, f)
     }
 
-    pub(super) fn gave(self, outs: Vec<Tensor>) -> Traced<'a> {
+    pub(crate) fn gave(self, outs: Vec<Tensor>) -> Traced<'a> {
         Traced { trace: self, outs }
     }
 }
 
 impl Traced<'_> {
     /// What the closure captures. If `hoist` is set, what it computes without its parameters counts as captured.
-    pub(super) fn captures(&self, hoist: bool) -> Vec<Expr> {
+    pub(crate) fn captures(&self, hoist: bool) -> Vec<Expr> {
         let t = &self.trace;
         let inside = |e: &Expr| scope::is_within(e.scope(), t.mark);
         union([captures(&exprs(&self.outs), &exprs(&t.params), &inside, hoist)])
     }
 
     /// The region from what is captured, then the parameters, to what the closure gave.
-    pub(super) fn region(&self, captured: &[Expr]) -> Result<Region, Tensor> {
+    pub(crate) fn region(&self, captured: &[Expr]) -> Result<Region, Tensor> {
         let t = &self.trace;
         let refs: Vec<&Tensor> = self.outs.iter().collect();
         sound(&refs)?;

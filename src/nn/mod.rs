@@ -5,9 +5,11 @@ use crate::random;
 use crate::tensor::Tensor;
 
 mod dense;
+mod recurrent;
 mod sequential;
 
 pub use dense::Dense;
+pub use recurrent::{Gru, Lstm, LstmState, SimpleRnn};
 pub use sequential::{Layer, Sequential};
 
 /// In training, each element is 0 with probability `rate`, and the others are scaled by `1 / (1 - rate)`; `x` in evaluation.

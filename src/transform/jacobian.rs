@@ -9,7 +9,7 @@ use lehr_ir::{Dim, Shape, Type};
 use lehr_passes::batch;
 use lehr_passes::derivative::{self, DiffError};
 
-use super::product::{tangents_of, unnamed};
+use super::product::{pushed, unnamed};
 use super::{Over, carry, carry_text, floats, gradients};
 use crate::scope;
 use crate::tensor::Tensor;
@@ -124,7 +124,7 @@ pub fn hvp<T: Tree + ?Sized, V: Tree + ?Sized>(loss: &Tensor, wrt: &T, vector: &
     let found = floats("hvp", "input", &leaves, &loc).and_then(|()| {
         let leaves = unnamed(leaves);
         let (_, grads) = gradients(loss, &leaves, &loc)?;
-        tangents_of(&grads, &leaves, &tree::leaves(vector), &loc)
+        pushed(&grads, &leaves, &tree::leaves(vector), &[], &loc)
     });
     match found {
         Ok(all) => tree::with_leaves(wrt, all),

@@ -30,6 +30,7 @@ pub(crate) use grad::gradients;
 pub use grad::{grad, value_and_grad, value_and_grad_aux};
 pub use jacobian::{hessian, hvp, jacfwd, jacobian, jacrev};
 pub use linearize::{Linear, linearize};
+pub(crate) use product::pushed;
 pub use product::{jvp, vjp};
 pub use stop::stop_gradient;
 pub use vmap::{MapAxes, vmap, vmap_axes};

@@ -74,23 +74,29 @@ where
     let loc = Loc::caller();
     let (outs, leaves) = (tree::leaves(outputs), tree::named_leaves(wrt));
     let found = floats("jvp", "input", &leaves, &loc)
-        .and_then(|()| tangents_of(&outs, &unnamed(leaves), &tree::leaves(tangents), &loc));
+        .and_then(|()| pushed(&outs, &unnamed(leaves), &tree::leaves(tangents), &[], &loc));
     match found {
         Ok(tangents) => tree::with_leaves(outputs, tangents),
         Err(bad) => tree::with_leaves(outputs, vec![bad; outs.len()]),
     }
 }
 
-/// The tangents of outputs, each of its output's type.
-pub(super) fn tangents_of(
+/// The tangents of outputs, each of its output's type, from those `given` for `leaves`. What is `held` counts as given as well,
+/// and does not vary.
+pub(crate) fn pushed(
     outputs: &[Tensor],
     leaves: &[Tensor],
     given: &[Tensor],
+    held: &[Tensor],
     loc: &Loc,
 ) -> Result<Vec<Tensor>, Tensor> {
     same_types("jvp", "tangent", leaves, given, loc)?;
-    let mut over = Over::new("jvp", outputs, leaves)?;
-    let graph = derivative::jvp(&over.graph, &over.wrt()).map_err(|e| carry(&e, loc))?;
+    let cut: Vec<Tensor> = leaves.iter().chain(held).cloned().collect();
+    let mut over = Over::new("jvp", outputs, &cut)?;
+    // Leaves come first, so their parameters do.
+    let varying = over.param_of[..leaves.len()].iter().map(|&u| u + 1).max().unwrap_or(0);
+    let wrt: Vec<usize> = (0..varying).collect();
+    let graph = derivative::jvp(&over.graph, &wrt).map_err(|e| carry(&e, loc))?;
     let sums = over.sums(given);
     over.args.extend(sums.into_iter().map(|t| t.0));
     let outs = export(&graph, &over.args, &scope::region()).into_iter().skip(outputs.len()).map(Tensor);
