@@ -1,4 +1,4 @@
-//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--into]`.
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"out":"fresh"}`.
@@ -12,6 +12,7 @@ mod rows;
 
 use std::process::ExitCode;
 
+use lehr::Vectors;
 use lehr::prelude::*;
 
 /// How workloads run.
@@ -59,6 +60,11 @@ fn run() -> Result<(), String> {
             "--threads" => {
                 let n = value()?.parse().map_err(|_| "--threads takes a number".to_owned())?;
                 config.options = config.options.threads(n);
+            }
+            "--vectors" => {
+                let name = value()?;
+                let found = Vectors::ALL.into_iter().find(|v| v.name() == name);
+                config.options = config.options.vectors(found.ok_or_else(|| format!("there are no vectors `{name}`"))?);
             }
             "--backend" => {
                 let backend: Backend = value()?.parse().map_err(|e| format!("{e}"))?;

@@ -83,12 +83,12 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
     if cx.is_stopped() {
         return Ok(());
     }
-    let Some(target) = target(options.backend)? else { return Ok(()) };
+    let Some(target) = target(options)? else { return Ok(()) };
     let (fusion, plan, memory) = plan_of(&e.graph, &target).map_err(|e| Error::Backend(e.to_string()))?;
     let plan = plan.into_inner();
     e.groups = groups(&e.graph, &fusion, &numbers);
     e.memory = Some(memory_of(&plan, memory));
-    e.kernels = kernels(&plan, &e.options)?;
+    e.kernels = kernels(&plan, &e.options, options)?;
     e.total = Some(plan.steps.iter().fold(Cost::default(), |sum, step| add(sum, &step_cost(&plan, &step.kind))));
     e.plan = Some(plan);
     Ok(())
@@ -172,8 +172,9 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
     MemoryExplanation { arena, unshared, in_place, arguments, results, constants, peak }
 }
 
-fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanation>> {
-    let listings = if explain.clif || explain.asm { listings(&plan.kernels)? } else { Vec::new() };
+fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<Vec<KernelExplanation>> {
+    let listings = if explain.clif || explain.asm { listings(&plan.kernels, options)? } else { Vec::new() };
+    let emitters = emitters(&plan.kernels, options)?;
     let mut out: Vec<KernelExplanation> = Vec::with_capacity(plan.kernels.len());
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let listing = listings.get(i);
@@ -182,6 +183,7 @@ fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanatio
             launches: 0,
             cost: Cost::default(),
             locs: Vec::new(),
+            emitter: emitters.get(i).cloned().unwrap_or_default(),
             text: kernel.to_string(),
             clif: listing.filter(|_| explain.clif).map(|l| l.clif.clone()),
             asm: listing.filter(|_| explain.asm).map(|l| l.asm.clone()),
@@ -209,19 +211,32 @@ pub(crate) struct Listing {
 }
 
 /// What a backend lowers for; `None` if it walks the graph instead.
-fn target(backend: Backend) -> Result<Option<Target>> {
-    match backend {
+fn target(options: &Options) -> Result<Option<Target>> {
+    match options.backend {
         Backend::Interp => Ok(None),
         #[cfg(feature = "cpu")]
-        Backend::Cpu => crate::engine::cpu::target().map(Some),
+        Backend::Cpu => crate::engine::cpu::target(options.vectors).map(Some),
         #[cfg(not(feature = "cpu"))]
         Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
     }
 }
 
-fn listings(kernels: &[Arc<Kernel>]) -> Result<Vec<Listing>> {
-    #[cfg(feature = "cpu")]
-    return crate::engine::cpu::listings(kernels);
-    #[cfg(not(feature = "cpu"))]
+#[cfg(feature = "cpu")]
+fn listings(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<Listing>> {
+    crate::engine::cpu::listings(kernels, options.vectors)
+}
+
+#[cfg(not(feature = "cpu"))]
+fn listings(kernels: &[Arc<Kernel>], _: &Options) -> Result<Vec<Listing>> {
     Ok(kernels.iter().map(|_| Listing { clif: String::new(), asm: String::new() }).collect())
+}
+
+#[cfg(feature = "cpu")]
+fn emitters(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<String>> {
+    crate::engine::cpu::emitters(kernels, options.vectors)
+}
+
+#[cfg(not(feature = "cpu"))]
+fn emitters(_: &[Arc<Kernel>], _: &Options) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }

@@ -207,7 +207,8 @@ impl GraphJson {
             if update.param as usize >= b.graph().params().len() {
                 return Err(format!("an update names parameter {}, which does not exist", update.param));
             }
-            let value = defined(&b, update.value).map_err(|e| format!("the update of parameter {}: {e}", update.param))?;
+            let value =
+                defined(&b, update.value).map_err(|e| format!("the update of parameter {}: {e}", update.param))?;
             b.update(update.param, value);
         }
         Ok(b.finish())

@@ -2,54 +2,43 @@
 
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::arbitrary::{self, Options};
-use lehr_ir::kernel::interpret::{BufferData, Functions, Program};
+use lehr_ir::kernel::interpret::BufferData;
 use lehr_ir::kernel::recipes::{Function, TABLE};
 use lehr_ir::kernel::{Kernel, ScalarOp};
 use lehr_ir::literal::Literal;
+use lehr_ir::target::Vectors;
 
-use super::code::launch;
 use super::*;
+use crate::cpu::code::{Compiler, Emitter, Options as CodeOptions};
+use crate::cpu::emit::tests::check_with;
 
 /// The widths of this machine; none at all is worth a line.
 fn widths() -> Vec<Width> {
     let widths: Vec<Width> = [Width::Avx2, Width::Avx512].into_iter().filter(|w| w.is_here()).collect();
     if widths.is_empty() {
-        println!("skipped: {}", WideError::Host(None));
+        println!("skipped: this machine has no wide vectors");
     }
     widths
 }
 
 /// Compares whole and partitioned runs with the interpreter; false where the kernel is out of scope.
 fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) -> bool {
-    let program = Program::new(kernel, sizes, Functions::Recipe).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
-    let mut want = buffers.to_vec();
-    program.run(&mut want).unwrap_or_else(|e| panic!("{e}\nsizes {sizes:?}\n{kernel}"));
     for width in widths() {
-        let unit = match compile(&[kernel], WideOptions { width: Some(width) }) {
-            Ok(unit) => unit,
-            Err(WideError::Unsupported(_)) => return false,
-            Err(e) => panic!("{e}\n{kernel}"),
-        };
-        assert_eq!(unit.width(), width);
-        let n = program.extent();
-        let (a, b) = (n / 3, n / 3 + n / 4);
-        for ranges in [vec![(0, n)], vec![(b, n), (0, a), (a, a), (a, b)]] {
-            let mut got = buffers.to_vec();
-            launch(&unit, 0, kernel, sizes, &mut got, &ranges);
-            compare(kernel, sizes, &want, &got, width);
+        let vectors = if width == Width::Avx2 { Vectors::Avx2 } else { Vectors::Avx512 };
+        let compiler = Compiler::new(CodeOptions { vectors, threads: 1, ..CodeOptions::default() });
+        let compiler = compiler.expect("a machine with these vectors");
+        match compiler.emitter(kernel) {
+            Emitter::Wide(used) => assert_eq!(used, width),
+            Emitter::Cranelift(Some(WideError::Unsupported(_))) => return false,
+            other => panic!("{other}\n{kernel}"),
         }
+        check_with(&compiler, kernel, sizes, buffers);
     }
     true
 }
 
-fn compare(kernel: &Kernel, sizes: &[i64], want: &[BufferData], got: &[BufferData], width: Width) {
-    for ((want, got), buffer) in want.iter().zip(got).zip(&kernel.buffers) {
-        if !want.same_bits(got) {
-            let at = (0..want.len()).find(|i| want.bits(*i) != got.bits(*i)).unwrap_or_default();
-            let (is, should) = (got.bits(at), want.bits(at));
-            panic!("{width:?}, sizes {sizes:?}: {}[{at}] is {is:x?}, should be {should:x?}\n{kernel}", buffer.name);
-        }
-    }
+fn with(width: Width) -> WideOptions {
+    WideOptions { width, only_if_it_pays: false, listing: false }
 }
 
 fn parse(text: &str) -> Kernel {
@@ -341,7 +330,7 @@ fn tiles_guards_and_conditions() {
 fn what_is_not_supported_is_named() {
     let message = |buffer: &str, body: &str| {
         let kernel = parse(&format!("kernel @k({buffer}) {{ parallel i in 0..1 {{ {body} }} }}"));
-        assemble(&kernel, Width::Avx512).expect_err("is refused").to_string()
+        assemble(&kernel, &with(Width::Avx512)).expect_err("is refused").to_string()
     };
     assert_eq!(message("read x: f64[1]", ""), "the wide emitter does not support f64 in `x`");
     let convert = "%0 = load x[0]\n %1 = convert.i64 %0\n";
@@ -352,10 +341,10 @@ fn what_is_not_supported_is_named() {
         "kernel @k(read x: f32[1]) tiles(t: bool[4]) { parallel i in 0..1 { lane j in 0..4 { reduce(1024) k in 0..9 { %0 = load x[0]\n } -> %1 = sum(%0), %2 = max(%0), %3 = min(%0), %4 = prod(%0) } } }",
     );
     assert_eq!(
-        assemble(&kernel, Width::Avx2).map(|_| ()),
+        assemble(&kernel, &with(Width::Avx2)).map(|_| ()),
         Err(WideError::Unsupported(Unsupported::Frame(262_400))),
         "{:?}",
-        assemble(&kernel, Width::Avx2)
+        assemble(&kernel, &with(Width::Avx2))
     );
 }
 
@@ -363,7 +352,7 @@ fn what_is_not_supported_is_named() {
 fn the_same_kernel_gives_the_same_bytes() {
     let kernel = &file("softmax_row")[0];
     for width in [Width::Avx2, Width::Avx512] {
-        let bytes = assemble(kernel, width).expect("is in scope");
-        assert_eq!(Ok(bytes), assemble(kernel, width));
+        let bytes = assemble(kernel, &with(width)).expect("is in scope");
+        assert_eq!(Ok(bytes), assemble(kernel, &with(width)));
     }
 }
