@@ -32,6 +32,9 @@ const MOST_PARTIALS: usize = 8;
 /// Iterations of a slow loop that are of no matter.
 const FEW: i64 = 16;
 
+/// The least iterations that are worth a part of a vector more, so that the others are aligned.
+const LONG: i64 = 256;
+
 /// Operations of all groups in the main loop, about: few enough to decode once and to assemble quickly.
 const MOST_OPS: usize = 64;
 
@@ -44,7 +47,7 @@ pub(super) struct Address {
 }
 
 /// A pointer in a register or in the frame.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Base {
     Register(Register),
     Frame(i32),
@@ -122,11 +125,17 @@ impl<'k> Emitter<'k> {
         self.asm.rm(Code::Cmp_r64_rm64, counter, frame(to));
         self.asm.jump(Code::Jge_rel32_64, done);
         let (stream, saved) = self.prepare(l, nodes)?;
-        let (whole, rest) = self.groups(&stream, l);
+        let aligned = to_align(&stream, l);
+        let (whole, rest) = self.groups(&stream, l, aligned.is_some());
         let width = self.width.lanes() as i32;
         self.asm.rm(Code::Mov_r64_rm64, counter, frame(from));
+        let (main, masked) = (self.asm.label(), self.asm.label());
+        if let Some(address) = aligned {
+            self.head(address, to, main, masked);
+        }
         if whole > 0 {
             let step = whole as i32 * width;
+            self.asm.bind(main);
             self.asm.rm(Code::Mov_r64_rm64, Register::R14, frame(to));
             self.asm.ri(Code::Sub_rm64_imm32, Register::R14, step);
             self.asm.rr(Code::Cmp_r64_rm64, counter, Register::R14);
@@ -143,31 +152,45 @@ impl<'k> Emitter<'k> {
         }
         self.asm.bind(tail);
         if rest {
-            self.tail(&stream, to, done)?;
+            self.asm.rm(Code::Mov_r64_rm64, Register::R14, frame(to));
+            self.asm.rr(Code::Sub_r64_rm64, Register::R14, counter);
+            self.asm.jump(Code::Jle_rel32_64, done);
+            self.asm.constant(Register::RAX, i64::from(width));
+            self.asm.rr(Code::Cmp_r64_rm64, Register::R14, Register::RAX);
+            self.asm.rr(Code::Cmovg_r64_rm64, Register::R14, Register::RAX);
+            self.asm.bind(masked);
+            self.v_activate();
+            let mut flow = self.masked_flow(&stream);
+            self.flow(&stream, &mut flow, Group::Masked)?;
+            debug_assert!(flow.is_over());
+            self.asm.rr(Code::Add_r64_rm64, counter, Register::R14);
+            self.asm.jump(Code::Jmp_rel32_64, if aligned.is_some() { main } else { tail });
         }
         self.asm.bind(done);
         saved.into_iter().for_each(|place| self.frame.give_vector(place));
         Ok(())
     }
 
-    /// What is left of a stream, under a mask.
-    fn tail(&mut self, stream: &Stream<'k, '_>, to: i32, done: Label) -> Result<(), WideError> {
-        let (again, width) = (self.asm.label(), self.width.lanes() as i32);
-        self.asm.bind(again);
-        self.asm.rm(Code::Mov_r64_rm64, Register::R14, frame(to));
-        self.asm.rr(Code::Sub_r64_rm64, Register::R14, Register::R15);
-        self.asm.jump(Code::Jle_rel32_64, done);
-        self.v_activate();
-        let mut flow = self.masked_flow(stream);
-        self.flow(stream, &mut flow, Group::Masked)?;
-        debug_assert!(flow.is_over());
-        self.asm.ri(Code::Add_rm64_imm32, Register::R15, width);
-        self.asm.jump(Code::Jmp_rel32_64, again);
-        Ok(())
+    /// Goes to the masked group with as many lanes as there are before an access is at a whole vector, so that the main loop's
+    /// vectors do not straddle cache lines: arrays start at multiples of 16 bytes as a rule.
+    fn head(&mut self, address: Address, to: i32, main: Label, masked: Label) {
+        let first = self.stream_memory(address, Group::Masked);
+        self.asm.rm(Code::Lea_r64_m, Register::R14, first);
+        self.asm.r(Code::Neg_rm64, Register::R14);
+        // Fewer elements than a vector has, whatever their size.
+        let vector = self.width.lanes() as i32 * address.size as i32;
+        self.asm.ri(Code::And_rm64_imm32, Register::R14, vector - 1);
+        self.asm.ri(Code::Shr_rm64_imm8, Register::R14, address.size.trailing_zeros() as i32);
+        self.asm.jump(Code::Je_rel32_64, main);
+        self.asm.rm(Code::Mov_r64_rm64, Register::RAX, frame(to));
+        self.asm.rr(Code::Sub_r64_rm64, Register::RAX, Register::R15);
+        self.asm.rr(Code::Cmp_r64_rm64, Register::R14, Register::RAX);
+        self.asm.rr(Code::Cmovg_r64_rm64, Register::R14, Register::RAX);
+        self.asm.jump(Code::Jmp_rel32_64, masked);
     }
 
     /// How many groups the main loop runs at a time, 0 for no main loop, and whether anything may be left.
-    fn groups(&self, stream: &Stream<'k, '_>, l: &Loop) -> (usize, bool) {
+    fn groups(&self, stream: &Stream<'k, '_>, l: &Loop, aligned: bool) -> (usize, bool) {
         let width = self.width.lanes() as i64;
         let ops = stream.varies.iter().filter(|v| **v).count().max(1);
         let least = stream.partials.max(1);
@@ -175,11 +198,14 @@ impl<'k> Emitter<'k> {
         while groups < 8 && 2 * groups * ops <= MOST_OPS {
             groups *= 2;
         }
-        // The mask of the rest is made from the low bits of a count.
-        groups = groups.min(128 / self.width.lanes());
-        // A launch runs any part of the outermost loop.
-        let extent = if l.kind == AxisKind::Parallel { None } else { l.extent.as_const() };
-        let Some(extent) = extent else { return (groups, true) };
+        let Some(extent) = known_extent(l) else { return (groups, true) };
+        if aligned {
+            // What is before the first whole vector makes that something is left whatever the step, so it should be little.
+            while groups > least && 4 * groups as i64 * width > extent {
+                groups /= 2;
+            }
+            return (groups, true);
+        }
         while groups > least && (extent < groups as i64 * width || extent % (groups as i64 * width) != 0) {
             groups /= 2;
         }
@@ -306,6 +332,28 @@ impl<'k> Emitter<'k> {
     pub(super) fn whole_partial(&self, offset: i32, i: usize) -> iced_x86::MemoryOperand {
         at(Register::RSP, offset + (i * 4 * self.width.lanes()) as i32)
     }
+}
+
+/// The extent of a loop, where all of it runs and that is known: a launch runs any part of the outermost loop.
+fn known_extent(l: &Loop) -> Option<i64> {
+    if l.kind == AxisKind::Parallel { None } else { l.extent.as_const() }
+}
+
+/// The access whose vectors should not straddle cache lines: of the pointer that most accesses go through, the last of them,
+/// which is the store where there is one. None for a reduction, whose virtual lanes are tied to the iterations, and for a short loop.
+fn to_align(stream: &Stream<'_, '_>, l: &Loop) -> Option<Address> {
+    if stream.partials > 0 || known_extent(l).is_some_and(|n| n < LONG) {
+        return None;
+    }
+    let accesses = stream.nodes.iter().zip(&stream.addresses).filter_map(|(node, address)| match &node.op {
+        Op::Load(access) | Op::Store(access) => address.map(|a| (access.memory, a)),
+        _ => None,
+    });
+    let accesses: Vec<(Memory, Address)> = accesses.collect();
+    let through = |base: Base| accesses.iter().filter(|(_, a)| a.base == base).count();
+    // Tiles start at a line.
+    let (memory, address) = accesses.iter().max_by_key(|(_, a)| through(a.base))?;
+    matches!(memory, Memory::Buffer(_)).then_some(*address)
 }
 
 /// Whether a loop's body is straight-line code.
