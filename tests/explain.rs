@@ -32,6 +32,19 @@ fn on_cpu_everything_is_explained() -> lehr::Result<()> {
 }
 
 #[test]
+fn each_kernel_says_what_makes_its_code() -> lehr::Result<()> {
+    for vectors in [Vectors::Auto, Vectors::Portable] {
+        let explanation = step().explain(&Options::default().backend(Backend::Cpu).vectors(vectors))?;
+        for kernel in &explanation.kernels {
+            let cranelift = kernel.emitter.starts_with("Cranelift");
+            assert!(cranelift || vectors == Vectors::Auto && kernel.emitter.starts_with("AVX"), "{}", kernel.emitter);
+            assert!(explanation.to_string().contains(&format!("  code by {}\n", kernel.emitter)));
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_text_is_the_same_each_time() -> lehr::Result<()> {
     let (one, two) = (step().explain(&Options::default())?, step().explain(&Options::default())?);
     assert_eq!(one.to_string(), two.to_string());
