@@ -1,5 +1,6 @@
 //! How a function is compiled.
 
+use lehr_ir::target::Vectors;
 use lehr_passes::PassOptions;
 
 /// What runs a program.
@@ -67,6 +68,8 @@ pub struct Options {
     pub backend: Backend,
     /// How many threads it may use; all cores if not given. Results do not depend on it.
     pub threads: Option<usize>,
+    /// The vectors of native code. Results do not depend on it.
+    pub vectors: Vectors,
     /// Which passes run, how far, and with how much fuel.
     pub passes: PassOptions,
     /// Whether a call that gives a NaN fails, and says where it comes from.
@@ -116,6 +119,19 @@ impl Options {
     #[must_use]
     pub fn trap_nan(mut self, trap: bool) -> Self {
         self.trap_nan = trap;
+        self
+    }
+
+    /// The same, with native code that uses these vectors; compilation fails on a machine that lacks those that are forced.
+    ///
+    /// ```
+    /// use lehr::{Options, Vectors};
+    /// assert_eq!(Options::default().vectors, Vectors::Auto);
+    /// assert_eq!(Options::default().vectors(Vectors::Portable).vectors, Vectors::Portable);
+    /// ```
+    #[must_use]
+    pub fn vectors(mut self, vectors: Vectors) -> Self {
+        self.vectors = vectors;
         self
     }
 

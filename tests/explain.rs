@@ -1,5 +1,6 @@
 //! What `explain` says of a small training step, on both kinds of backend.
 
+use lehr::Vectors;
 use lehr::explain::{Change, ExplainOptions};
 use lehr::passes::fuse::GroupKind;
 use lehr::prelude::*;
@@ -24,8 +25,22 @@ fn on_interp_the_passes_are_explained() -> lehr::Result<()> {
 
 #[test]
 fn on_cpu_everything_is_explained() -> lehr::Result<()> {
-    let step = step().compile(Options::default().backend(Backend::Cpu))?;
+    // The text names what makes the code, which is the same on all machines only where it is said.
+    let step = step().compile(Options::default().backend(Backend::Cpu).vectors(Vectors::Portable))?;
     insta::assert_snapshot!(step.explain());
+    Ok(())
+}
+
+#[test]
+fn each_kernel_says_what_makes_its_code() -> lehr::Result<()> {
+    for vectors in [Vectors::Auto, Vectors::Portable] {
+        let explanation = step().explain(&Options::default().backend(Backend::Cpu).vectors(vectors))?;
+        for kernel in &explanation.kernels {
+            let cranelift = kernel.emitter.starts_with("Cranelift");
+            assert!(cranelift || vectors == Vectors::Auto && kernel.emitter.starts_with("AVX"), "{}", kernel.emitter);
+            assert!(explanation.to_string().contains(&format!("  code by {}\n", kernel.emitter)));
+        }
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
-//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--into]`.
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into] [--explain]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"out":"fresh"}`.
+//! With `--explain`, the kernels of each workload and their machine code go to stderr.
 //! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.
 //! Every workload checks its result once, against a closed form or the reference evaluator, and the runner exits with 1 on a
 //! mismatch. Workloads whose operations do not exist yet are named on stderr.
@@ -12,6 +13,7 @@ mod rows;
 
 use std::process::ExitCode;
 
+use lehr::Vectors;
 use lehr::prelude::*;
 
 /// How workloads run.
@@ -21,6 +23,8 @@ pub struct Config {
     pub options: Options,
     /// Whether results go into arrays that are handed over.
     pub into: bool,
+    /// Whether kernels are explained on stderr.
+    pub explain: bool,
 }
 
 /// Workloads that wait for their operations.
@@ -49,16 +53,22 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let mut names = Vec::new();
-    let mut config = Config { options: Options::default().threads(2), into: false };
+    let mut config = Config { options: Options::default().threads(2), into: false, explain: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} takes a value"));
         match arg.as_str() {
             "--bench" => {}
             "--into" => config.into = true,
+            "--explain" => config.explain = true,
             "--threads" => {
                 let n = value()?.parse().map_err(|_| "--threads takes a number".to_owned())?;
                 config.options = config.options.threads(n);
+            }
+            "--vectors" => {
+                let name = value()?;
+                let found = Vectors::ALL.into_iter().find(|v| v.name() == name);
+                config.options = config.options.vectors(found.ok_or_else(|| format!("there are no vectors `{name}`"))?);
             }
             "--backend" => {
                 let backend: Backend = value()?.parse().map_err(|e| format!("{e}"))?;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lehr::explain::ExplainOptions;
 use lehr::prelude::*;
 
 use crate::Config;
@@ -48,6 +49,11 @@ pub fn time(
     let first = exe.run(inputs.as_slice())?;
     let first_ms = ms(start.elapsed());
     check(&inputs, first.arrays())?;
+    if config.explain {
+        let code =
+            ExplainOptions { source: false, passes: false, groups: false, plan: false, ..ExplainOptions::default() };
+        eprintln!("{}", exe.explain_with(&ExplainOptions { asm: true, memory: false, ..code }));
+    }
     let mut given: Vec<Array> = first.into_iter().collect();
     let (times, out) = if config.into {
         (calls(|| exe.run_into(inputs.as_slice(), &mut given))?, "into")

@@ -2,6 +2,39 @@
 
 use crate::dtype::DType;
 
+/// Which vectors the CPU backend's code uses. Results have the same bits with any of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Vectors {
+    /// The widest that the machine has, kernel by kernel where they pay.
+    #[default]
+    Auto,
+    /// 512 bits (AVX-512) for every kernel that has such code; an error on a machine without.
+    Avx512,
+    /// 256 bits (AVX2 with fused multiply-add) for every kernel that has such code; an error on a machine without.
+    Avx2,
+    /// Only what every machine of the architecture has code for: Cranelift's 128 bits.
+    Portable,
+    /// None: one element at a time, for tests.
+    Scalar,
+}
+
+impl Vectors {
+    /// Every choice, in declaration order.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Avx512, Self::Avx2, Self::Portable, Self::Scalar];
+
+    /// The spelling on a command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+            Self::Scalar => "scalar",
+        }
+    }
+}
+
 /// The capabilities of a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {

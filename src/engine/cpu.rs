@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use lehr_backends::cpu::{Compiler, Options as CodeOptions, Pool, Program};
 use lehr_ir::graph::Graph;
 use lehr_ir::kernel::Kernel;
+use lehr_ir::target::Vectors;
 use lehr_ir::{Array, Target};
 use lehr_passes::compile::lower_to_plan;
 
@@ -24,11 +25,11 @@ pub(crate) struct Cpu {
 
 impl Cpu {
     pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
-        let host = Host::get()?;
-        let lowered = lower_to_plan(graph.clone(), &host.target, options.passes.rematerialize);
+        let machine = Machine::get(options.vectors)?;
+        let lowered = lower_to_plan(graph.clone(), &machine.target, options.passes.rematerialize);
         let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
-        let program = Program::new(plan, &host.compiler).map_err(|e| Error::Backend(e.to_string()))?;
-        Ok(Self { program, pool: host.pool(options.threads) })
+        let program = Program::new(plan, &machine.compiler).map_err(|e| Error::Backend(e.to_string()))?;
+        Ok(Self { program, pool: Host::get().pool(options.threads) })
     }
 
     /// New values go to spare arrays, and take effect together when all steps have run.
@@ -66,42 +67,64 @@ impl Cpu {
 }
 
 /// What programs are lowered for.
-pub(crate) fn target() -> Result<Target> {
-    Ok(Host::get()?.target.clone())
+pub(crate) fn target(vectors: Vectors) -> Result<Target> {
+    Ok(Machine::get(vectors)?.target.clone())
+}
+
+/// What makes each kernel's code.
+pub(crate) fn emitters(kernels: &[Arc<Kernel>], vectors: Vectors) -> Result<Vec<String>> {
+    let compiler = &Machine::get(vectors)?.compiler;
+    Ok(kernels.iter().map(|k| compiler.emitter(k).to_string()).collect())
 }
 
 /// The code of kernels as text.
-pub(crate) fn listings(kernels: &[Arc<Kernel>]) -> Result<Vec<Listing>> {
+pub(crate) fn listings(kernels: &[Arc<Kernel>], vectors: Vectors) -> Result<Vec<Listing>> {
     let kernels: Vec<&Kernel> = kernels.iter().map(|k| &**k).collect();
-    let compiler = Compiler::new(CodeOptions { texts: true, ..CodeOptions::default() });
+    let compiler = Compiler::new(CodeOptions { vectors, texts: true, ..CodeOptions::default() });
     let unit = compiler.and_then(|c| c.compile(&kernels)).map_err(|e| Error::Backend(e.to_string()))?;
     Ok(unit.reports().iter().map(|r| Listing { clif: r.clif.clone(), asm: r.disassembly.clone() }).collect())
 }
 
 /// Makes the next installations of code fail, or succeed again.
 pub(crate) fn fail_installation(fail: bool) -> Result<()> {
-    Host::get()?.compiler.fail_installation(fail);
+    Machine::get(Vectors::Auto)?.compiler.fail_installation(fail);
     Ok(())
 }
 
-/// What all programs of a process share: the compiler, and a pool for each number of threads asked for.
-struct Host {
+/// The compiler for a choice of vectors, and what programs are lowered for.
+struct Machine {
     compiler: Compiler,
     target: Target,
+}
+
+impl Machine {
+    fn get(vectors: Vectors) -> Result<Arc<Self>> {
+        let mut machines = Host::get().machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = machines.get(&vectors) {
+            return Ok(Arc::clone(machine));
+        }
+        let options = CodeOptions { vectors, ..CodeOptions::default() };
+        let compiler = Compiler::new(options).map_err(|e| Error::Backend(e.to_string()))?;
+        let facts = compiler.target();
+        let (vector_bytes, fma) = (facts.vector_bytes, facts.fma);
+        let target = Target { name: "cpu".to_owned(), vector_bytes, fma, ..Target::default() };
+        let machine = Arc::new(Self { compiler, target });
+        machines.insert(vectors, Arc::clone(&machine));
+        Ok(machine)
+    }
+}
+
+/// What all programs of a process share: a compiler for each choice of vectors, and a pool for each number of threads asked for.
+#[derive(Default)]
+struct Host {
+    machines: Mutex<BTreeMap<Vectors, Arc<Machine>>>,
     pools: Mutex<BTreeMap<usize, Arc<Pool>>>,
 }
 
 impl Host {
-    fn get() -> Result<&'static Self> {
-        static HOST: OnceLock<std::result::Result<Host, String>> = OnceLock::new();
-        let host = HOST.get_or_init(|| {
-            let compiler = Compiler::new(CodeOptions::default()).map_err(|e| e.to_string())?;
-            let facts = compiler.target();
-            let (vector_bytes, fma) = (facts.vector_bytes, facts.fma);
-            let target = Target { name: "cpu".to_owned(), vector_bytes, fma, ..Target::default() };
-            Ok(Self { compiler, target, pools: Mutex::new(BTreeMap::new()) })
-        });
-        host.as_ref().map_err(|e| Error::Backend(e.clone()))
+    fn get() -> &'static Self {
+        static HOST: OnceLock<Host> = OnceLock::new();
+        HOST.get_or_init(Self::default)
     }
 
     fn pool(&self, threads: Option<usize>) -> Arc<Pool> {

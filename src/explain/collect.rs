@@ -83,7 +83,7 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
     if cx.is_stopped() {
         return Ok(());
     }
-    let Some(target) = target(options.backend)? else { return Ok(()) };
+    let Some(target) = target(options)? else { return Ok(()) };
     let lowered = lower_to_plan(e.graph.clone(), &target, options.passes.rematerialize);
     let Compiled { graph, fusion, plan, memory } = lowered.map_err(|e| Error::Backend(e.to_string()))?;
     numbers = numbers.follow(&e.graph, &graph);
@@ -91,7 +91,7 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
     let plan = plan.into_inner();
     e.groups = groups(&e.graph, &fusion, &numbers);
     e.memory = Some(memory_of(&plan, memory));
-    e.kernels = kernels(&plan, &e.options)?;
+    e.kernels = kernels(&plan, &e.options, options)?;
     e.total = Some(plan_cost(&plan));
     e.plan = Some(plan);
     Ok(())
@@ -176,10 +176,11 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
     MemoryExplanation { arena, unshared, in_place, rematerialized, arguments, results, constants, peak }
 }
 
-fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanation>> {
+fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<Vec<KernelExplanation>> {
     let plans = plan.with_nested();
     let all: Vec<Arc<Kernel>> = plans.iter().flat_map(|p| &p.kernels).cloned().collect();
-    let listings = if explain.clif || explain.asm { listings(&all)? } else { Vec::new() };
+    let listings = if explain.clif || explain.asm { listings(&all, options)? } else { Vec::new() };
+    let emitters = emitters(&all, options)?;
     let mut out: Vec<KernelExplanation> = Vec::with_capacity(all.len());
     for (i, kernel) in all.iter().enumerate() {
         let listing = listings.get(i);
@@ -188,6 +189,7 @@ fn kernels(plan: &Plan, explain: &ExplainOptions) -> Result<Vec<KernelExplanatio
             launches: 0,
             cost: Cost::default(),
             locs: Vec::new(),
+            emitter: emitters.get(i).cloned().unwrap_or_default(),
             text: kernel.to_string(),
             clif: listing.filter(|_| explain.clif).map(|l| l.clif.clone()),
             asm: listing.filter(|_| explain.asm).map(|l| l.asm.clone()),
@@ -219,19 +221,32 @@ pub(crate) struct Listing {
 }
 
 /// What a backend lowers for; `None` if it walks the graph instead.
-fn target(backend: Backend) -> Result<Option<Target>> {
-    match backend {
+fn target(options: &Options) -> Result<Option<Target>> {
+    match options.backend {
         Backend::Interp => Ok(None),
         #[cfg(feature = "cpu")]
-        Backend::Cpu => crate::engine::cpu::target().map(Some),
+        Backend::Cpu => crate::engine::cpu::target(options.vectors).map(Some),
         #[cfg(not(feature = "cpu"))]
         Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
     }
 }
 
-fn listings(kernels: &[Arc<Kernel>]) -> Result<Vec<Listing>> {
-    #[cfg(feature = "cpu")]
-    return crate::engine::cpu::listings(kernels);
-    #[cfg(not(feature = "cpu"))]
+#[cfg(feature = "cpu")]
+fn listings(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<Listing>> {
+    crate::engine::cpu::listings(kernels, options.vectors)
+}
+
+#[cfg(not(feature = "cpu"))]
+fn listings(kernels: &[Arc<Kernel>], _: &Options) -> Result<Vec<Listing>> {
     Ok(kernels.iter().map(|_| Listing { clif: String::new(), asm: String::new() }).collect())
+}
+
+#[cfg(feature = "cpu")]
+fn emitters(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<String>> {
+    crate::engine::cpu::emitters(kernels, options.vectors)
+}
+
+#[cfg(not(feature = "cpu"))]
+fn emitters(_: &[Arc<Kernel>], _: &Options) -> Result<Vec<String>> {
+    Ok(Vec::new())
 }

@@ -146,6 +146,8 @@ pub struct KernelExplanation {
     pub cost: Cost,
     /// The user's lines that went into it.
     pub locs: Vec<Loc>,
+    /// What makes its code: the wide emitter's vectors, or Cranelift and why not wider vectors.
+    pub emitter: String,
     /// Its text.
     pub text: String,
     /// Cranelift's IR as emitted, if asked for.

@@ -113,6 +113,9 @@ impl Explanation {
         let lines: Vec<String> = k.locs.iter().filter_map(Loc::short).collect();
         writeln!(f, "{}{}", if lines.is_empty() { "" } else { "  ; " }, lines.join(", "))?;
         self.cost(f, &k.cost)?;
+        if !k.emitter.is_empty() {
+            writeln!(f, "  code by {}", k.emitter)?;
+        }
         let texts = [
             (self.options.kernels, Some(&k.text)),
             (self.options.clif, k.clif.as_ref()),

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lehr::Vectors;
 use lehr::ir::bindings::Bindings;
 use lehr::ir::eval::{self, Evaluated};
 use lehr::ir::graph::Graph;
@@ -17,19 +18,23 @@ use lehr_backends::cpu::{Compiler, Options, Pool, Program};
 use crate::bound::{self, Bound, numbers};
 use crate::generate::Case;
 
-/// What runs compiled graphs: one compiler, a pool of one thread and one of two.
+/// What runs compiled graphs: compilers, a pool of one thread and one of two.
 pub(crate) struct Machine {
-    compiler: Compiler,
+    /// The one that chooses by kernel, then one for each kind of vectors that the machine has.
+    compilers: Vec<Compiler>,
     target: Target,
     pools: [Pool; 2],
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        let compiler = Compiler::new(Options { threads: 1, ..Options::default() }).expect("a supported machine");
-        let facts = compiler.target();
+        let with = |vectors| Compiler::new(Options { vectors, threads: 1, ..Options::default() });
+        let auto = with(Vectors::Auto).expect("a supported machine");
+        let facts = auto.target();
         let target = Target { vector_bytes: facts.vector_bytes, fma: facts.fma, ..Target::default() };
-        Self { compiler, target, pools: [Pool::new(1), Pool::new(2)] }
+        // What the machine lacks is left out.
+        let forced = [Vectors::Portable, Vectors::Avx2, Vectors::Avx512].map(with).into_iter().flatten();
+        Self { compilers: std::iter::once(auto).chain(forced).collect(), target, pools: [Pool::new(1), Pool::new(2)] }
     }
 }
 
@@ -81,18 +86,23 @@ fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
     let recipe = interpreted(&compiled.plan, case, &bindings, Functions::Recipe, "plan with recipes")?;
     let plans = compiled.plan.with_nested();
     let library = plans.iter().any(|p| p.steps.iter().any(|s| matches!(s.kind, StepKind::Contract(_))));
-    let program = Program::new(compiled.plan, &machine.compiler).map_err(|e| wrong("code", &e))?;
-    let mut instance = program.instance();
     let mut first: Option<Vec<Array>> = None;
-    // The second run also finds the first one's leftovers in the arena.
-    for pool in &machine.pools {
-        let mut outputs = vec![Array::scalar(false); case.graph.outputs().len()];
-        let mut updates = vec![Array::scalar(false); case.graph.updates().len()];
-        instance.run(pool, &case.args, &mut outputs, &mut updates).map_err(|e| wrong("cpu", &e))?;
-        outputs.append(&mut updates);
-        match &first {
-            None => first = Some(outputs),
-            Some(first) => same(first, &outputs, "cpu with 1 and with 2 threads")?,
+    for compiler in &machine.compilers {
+        let program = Program::new(compiled.plan.clone(), compiler).map_err(|e| wrong("code", &e))?;
+        let mut instance = program.instance();
+        // The second run also finds the first one's leftovers in the arena.
+        for pool in &machine.pools {
+            let mut outputs = vec![Array::scalar(false); case.graph.outputs().len()];
+            let mut updates = vec![Array::scalar(false); case.graph.updates().len()];
+            instance.run(pool, &case.args, &mut outputs, &mut updates).map_err(|e| wrong("cpu", &e))?;
+            outputs.append(&mut updates);
+            match &first {
+                None => first = Some(outputs),
+                Some(first) => {
+                    let what = format!("cpu and cpu with {:?} on {} threads", compiler.target(), pool.threads());
+                    same(first, &outputs, &what)?;
+                }
+            }
         }
     }
     let got = first.unwrap_or_default();

@@ -1,5 +1,9 @@
 //! Compiled kernels: from a list of them to callable code, owned by whoever shares the unit.
 //!
+//! Each kernel is made by one of two emitters: the wide one ([`wide`]) where the machine has its vectors and the kernel gains by
+//! them, else Cranelift ([`emit`]). The choice is by kernel and is made before any code is, so that none is compiled twice.
+//! Both kinds lie side by side in the same executable memory.
+//!
 //! Kernels are compiled on several threads and installed together. A [`CodeUnit`] owns its executable memory and gives it back when
 //! its last owner drops it; Cranelift's module alone would leak it.
 //! This is the one file of the code generator with `unsafe`: it calls code and frees it.
@@ -17,14 +21,18 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, default_libcall_names};
 use lehr_ir::kernel::Kernel;
+use lehr_ir::target::Vectors;
 
 use super::emit::{self, EmitError, KernelContext, Machine, signature};
 use super::isa::{self, TargetFacts};
+use super::wide::{self, WideError, Width};
 
 /// Makes code. One serves a whole process; it is shared by reference.
 pub struct Compiler {
     isa: Arc<dyn TargetIsa>,
     machine: Machine,
+    /// The wide emitter's vectors, if it is used.
+    width: Option<Width>,
     options: Options,
     fail_install: AtomicBool,
 }
@@ -32,8 +40,8 @@ pub struct Compiler {
 /// How a [`Compiler`] works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Vector code where the machine has vectors.
-    pub vectors: bool,
+    /// The vectors of the code.
+    pub vectors: Vectors,
     /// All that the host's processor has, not only what its architecture guarantees.
     pub native: bool,
     /// The most threads that one compilation uses, at least 1.
@@ -45,7 +53,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            vectors: true,
+            vectors: Vectors::Auto,
             native: true,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             texts: false,
@@ -78,9 +86,11 @@ pub enum CompileError {
 pub struct Report {
     /// The kernel's name.
     pub name: String,
-    /// Cranelift's IR as emitted; empty unless [`Options::texts`].
+    /// What made its code.
+    pub emitter: Emitter,
+    /// Cranelift's IR as emitted; empty unless [`Options::texts`], and for wide code.
     pub clif: String,
-    /// The same after Cranelift's optimisations; empty unless [`Options::texts`].
+    /// The same after Cranelift's optimisations; empty as [`Report::clif`] is.
     pub optimized: String,
     /// The machine code as text; empty unless [`Options::texts`].
     pub disassembly: String,
@@ -92,21 +102,58 @@ pub struct Report {
     pub time: Duration,
 }
 
+/// What made a kernel's code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Emitter {
+    /// The wide emitter, with these vectors.
+    Wide(Width),
+    /// Cranelift, with why not the wide emitter where that was in use.
+    Cranelift(Option<WideError>),
+}
+
+impl std::fmt::Display for Emitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Wide(width) => f.write_str(width.name()),
+            Self::Cranelift(None) => f.write_str("Cranelift"),
+            Self::Cranelift(Some(why)) => write!(f, "Cranelift: {why}"),
+        }
+    }
+}
+
 impl Compiler {
     /// A compiler for the host.
     ///
     /// # Errors
-    /// [`CompileError::Host`] where Cranelift does not support it.
+    /// [`CompileError::Host`] where Cranelift does not support it, or where it lacks the vectors that the options ask for.
     pub fn new(options: Options) -> Result<Self, CompileError> {
         let isa = isa::host(options.native)?;
         let machine = isa::machine(isa.as_ref());
-        Ok(Self { isa, machine, options, fail_install: AtomicBool::new(false) })
+        let forced = |width: Width| {
+            let lacking = || CompileError::Host(WideError::Host(width).to_string());
+            if options.native && width.is_here() { Ok(Some(width)) } else { Err(lacking()) }
+        };
+        let width = match options.vectors {
+            Vectors::Auto if options.native => Width::detect(),
+            Vectors::Avx512 => forced(Width::Avx512)?,
+            Vectors::Avx2 => forced(Width::Avx2)?,
+            _ => None,
+        };
+        Ok(Self { isa, machine, width, options, fail_install: AtomicBool::new(false) })
     }
 
     /// What passes may know of the machine, as this compiler uses it.
     pub fn target(&self) -> TargetFacts {
-        let vectors = self.machine.vectors && self.options.vectors;
-        TargetFacts { vector_bytes: if vectors { 16 } else { 0 }, fma: self.machine.fma }
+        let portable = if self.machine.vectors && self.options.vectors != Vectors::Scalar { 16 } else { 0 };
+        TargetFacts { vector_bytes: self.width.map_or(portable, Width::bytes), fma: self.machine.fma }
+    }
+
+    /// What makes a verified kernel's code, and why not the wide emitter.
+    pub fn emitter(&self, kernel: &Kernel) -> Emitter {
+        match self.wide(kernel) {
+            Ok((width, _)) => Emitter::Wide(width),
+            Err(why) => Emitter::Cranelift(why),
+        }
     }
 
     /// Compiles verified kernels into one unit. The caller removes duplicates, by [`Kernel::canonical_text`].
@@ -156,13 +203,38 @@ impl Compiler {
         all.into_iter().map(|(_, r)| r).collect()
     }
 
+    /// The wide code of a kernel, or why there is none.
+    fn wide(&self, kernel: &Kernel) -> Result<(Width, wide::Code), Option<WideError>> {
+        let width = self.width.ok_or(None)?;
+        let only_if_it_pays = self.options.vectors == Vectors::Auto;
+        let options = wide::WideOptions { width, only_if_it_pays, listing: self.options.texts };
+        Ok((width, wide::assemble(kernel, &options)?))
+    }
+
     fn compile_one(&self, kernel: &Kernel, worker: &mut Worker) -> Result<Compiled, CompileError> {
         let start = Instant::now();
+        let emitter = match self.wide(kernel) {
+            Ok((width, code)) => {
+                let report = Report {
+                    name: kernel.name.clone(),
+                    emitter: Emitter::Wide(width),
+                    clif: String::new(),
+                    optimized: String::new(),
+                    disassembly: code.listing,
+                    code_bytes: code.bytes.len(),
+                    scratch_bytes: emit::scratch_bytes(kernel),
+                    time: start.elapsed(),
+                };
+                return Ok(Compiled { alignment: wide::ALIGNMENT, bytes: code.bytes, report });
+            }
+            Err(why) => Emitter::Cranelift(why),
+        };
         let fail = |error| CompileError::Kernel { kernel: kernel.name.clone(), error };
         let config = self.isa.frontend_config();
         worker.context.clear();
         worker.context.func =
-            emit::emit(kernel, self.machine, self.options.vectors, config, &mut worker.builder).map_err(fail)?;
+            emit::emit(kernel, self.machine, self.options.vectors != Vectors::Scalar, config, &mut worker.builder)
+                .map_err(fail)?;
         worker.context.set_disasm(self.options.texts);
         let clif = if self.options.texts { worker.context.func.display().to_string() } else { String::new() };
         let code = worker
@@ -178,6 +250,7 @@ impl Compiler {
         let optimized = if self.options.texts { worker.context.func.display().to_string() } else { String::new() };
         let report = Report {
             name: kernel.name.clone(),
+            emitter,
             clif,
             optimized,
             disassembly: vcode.unwrap_or_default(),

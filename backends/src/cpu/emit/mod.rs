@@ -32,7 +32,7 @@ mod plan;
 mod pool;
 mod reduce;
 #[cfg(test)]
-mod tests;
+pub(in crate::cpu) mod tests;
 mod value;
 mod walk;
 

@@ -1,7 +1,7 @@
 //! Registers for a segment, by linear scan: values live from their definition to their last use; where registers run out, the value
 //! whose next use is furthest goes to the frame. Constants and values of the frame are made again rather than kept.
 
-use super::assembler::frame;
+use super::assembler::{Src, frame};
 use super::emitter::Emitter;
 use super::segment::{Each, Node, Op, V};
 use super::vector::{SCRATCH, allocatable};
@@ -67,12 +67,15 @@ impl<'k> Emitter<'k> {
             | Op::Compare(..)
             | Op::Fma
             | Op::Select
+            | Op::Choose(..)
+            | Op::Rotate(_)
+            | Op::First
             | Op::Load(_)
             | Op::Store(_)
             | Op::Partial(_)
             | Op::KeepPartial(..)
             | Op::Save(_) => {
-                let mut args = [SCRATCH; 3];
+                let mut args = [SCRATCH; 4];
                 for (register, arg) in args.iter_mut().zip(&node.args) {
                     *register = self.in_register(nodes, places, i, *arg, &node.args);
                 }
@@ -95,13 +98,19 @@ impl<'k> Emitter<'k> {
         }
     }
 
-    fn emit_op(&mut self, op: &Op<'k>, d: u8, [a, b, c]: [u8; 3]) -> Result<(), WideError> {
+    fn emit_op(&mut self, op: &Op<'k>, d: u8, [a, b, c, e]: [u8; 4]) -> Result<(), WideError> {
         match op {
             Op::Bin(op) => self.v_bin(*op, d, a, b),
             Op::Un(op) => self.v_un(*op, d, a),
             Op::Compare(order, element) => self.v_compare(*order, *element, d, a, b),
             Op::Fma => self.v_fma(d, a, b, c),
             Op::Select => self.v_select(d, a, b, c),
+            Op::Choose(order, element) => {
+                let [y, then] = [b, c].map(|r| Src::Register(self.vector(r)));
+                self.v_choose((*order, *element), d, a, y, then, e);
+            }
+            Op::Rotate(n) => self.v_rotate(d, a, *n),
+            Op::First => self.v_first(d, a),
             Op::Load(access) => self.load_vector(access, d)?,
             Op::Store(access) => self.store_vector(access, a)?,
             Op::Partial(at) => {

@@ -2,8 +2,11 @@
 //!
 //! The first failure is kept until the end, so that emission reads as a list.
 
+use std::collections::BTreeMap;
+
 use iced_x86::{
-    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
+    BlockEncoder, BlockEncoderOptions, Code, FastFormatter, IcedError, Instruction, InstructionBlock, MemoryOperand,
+    Register,
 };
 
 use super::WideError;
@@ -12,6 +15,13 @@ use super::WideError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Label(u64);
 
+/// The last operand of an instruction.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Src {
+    Register(Register),
+    Memory(MemoryOperand),
+}
+
 #[derive(Default)]
 pub(super) struct Assembler {
     instructions: Vec<Instruction>,
@@ -19,20 +29,43 @@ pub(super) struct Assembler {
     // The label of the next instruction.
     pending: Option<Label>,
     failure: Option<String>,
+    // Constants in memory behind the code, by bits and by how many times they stand there.
+    pool: BTreeMap<(u32, usize), Label>,
 }
 
 impl Assembler {
     /// The bytes of all instructions.
-    pub(super) fn finish(mut self) -> Result<Vec<u8>, WideError> {
+    pub(super) fn finish(mut self, listing: bool) -> Result<super::Code, WideError> {
         if self.pending.is_some() {
             self.op(Code::Nopd);
+        }
+        for ((bits, times), label) in std::mem::take(&mut self.pool) {
+            self.bind(label);
+            (0..times).for_each(|_| self.push(Ok(Instruction::with_declare_dword_1(bits))));
         }
         if let Some(failure) = self.failure {
             return Err(WideError::Assemble(failure));
         }
         let block = InstructionBlock::new(&self.instructions, 0);
         let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE);
-        encoded.map(|r| r.code_buffer).map_err(|e| WideError::Assemble(e.to_string()))
+        let bytes = encoded.map(|r| r.code_buffer).map_err(|e| WideError::Assemble(e.to_string()))?;
+        let listing = if listing { self.listing() } else { String::new() };
+        Ok(super::Code { bytes, listing })
+    }
+
+    /// The instructions as text, with labels by number.
+    fn listing(&self) -> String {
+        let mut formatter = FastFormatter::new();
+        let mut text = String::new();
+        for instruction in &self.instructions {
+            if instruction.ip() != 0 {
+                text.push_str(&format!("{:x}h:\n", instruction.ip()));
+            }
+            text.push_str("  ");
+            formatter.format(instruction, &mut text);
+            text.push('\n');
+        }
+        text
     }
 
     /// A label that is bound later.
@@ -47,6 +80,25 @@ impl Assembler {
             self.op(Code::Nopd);
         }
         self.pending = Some(label);
+    }
+
+    /// A constant in memory: broadcast to all elements, or standing there so many times.
+    pub(super) fn pooled(&mut self, bits: u32, times: Option<usize>) -> MemoryOperand {
+        let label = match self.pool.get(&(bits, times.unwrap_or(1))) {
+            Some(label) => *label,
+            None => {
+                let label = self.label();
+                self.pool.insert((bits, times.unwrap_or(1)), label);
+                label
+            }
+        };
+        let none = Register::None;
+        MemoryOperand::new(Register::RIP, none, 1, label.0 as i64, 8, times.is_none(), none)
+    }
+
+    /// A constant in memory as one element.
+    pub(super) fn pooled_word(&mut self, bits: u32) -> MemoryOperand {
+        MemoryOperand { is_broadcast: false, ..self.pooled(bits, None) }
     }
 
     /// The number of instructions so far, to change the next one later.
@@ -99,6 +151,39 @@ impl Assembler {
 
     pub(super) fn rrr(&mut self, code: Code, a: Register, b: Register, c: Register) {
         self.push(Instruction::with3(code, a, b, c));
+    }
+
+    pub(super) fn rrs(&mut self, code: Code, a: Register, b: Register, c: Src) {
+        match c {
+            Src::Register(c) => self.rrr(code, a, b, c),
+            Src::Memory(c) => self.rrm(code, a, b, c),
+        }
+    }
+
+    /// As [`Assembler::rrs`], under mask register k2.
+    pub(super) fn rrs_k2(&mut self, code: Code, a: Register, b: Register, c: Src) {
+        let made = match c {
+            Src::Register(c) => Instruction::with3(code, a, b, c),
+            Src::Memory(c) => Instruction::with3(code, a, b, c),
+        };
+        self.push(made.map(|mut i| {
+            i.set_op_mask(Register::K2);
+            i
+        }));
+    }
+
+    pub(super) fn rrsi(&mut self, code: Code, a: Register, b: Register, c: Src, d: i32) {
+        match c {
+            Src::Register(c) => self.push(Instruction::with4(code, a, b, c, d)),
+            Src::Memory(c) => self.push(Instruction::with4(code, a, b, c, d)),
+        }
+    }
+
+    pub(super) fn rrsr(&mut self, code: Code, a: Register, b: Register, c: Src, d: Register) {
+        match c {
+            Src::Register(c) => self.push(Instruction::with4(code, a, b, c, d)),
+            Src::Memory(c) => self.push(Instruction::with4(code, a, b, c, d)),
+        }
     }
 
     pub(super) fn rri(&mut self, code: Code, a: Register, b: Register, c: i32) {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::assembler::{Assembler, at, frame};
 use super::frame::Frame;
-use super::segment::{Each, Op, Operand, Segment, V, Wide};
+use super::segment::{Each, Node, Op, Operand, Segment, V, Wide};
 use super::{Unsupported, WideError, Width, scan};
 use crate::cpu::emit::{KernelContext, SCRATCH_ALIGN};
 
@@ -60,6 +60,8 @@ pub(super) struct Emitter<'k> {
     pub(super) lane_numbers: i32,
     /// The number of the next statement.
     pub(super) number: u32,
+    /// Whether code that is slower than Cranelift's is refused.
+    pub(super) only_if_it_pays: bool,
     vars: Vec<Place>,
     homes: Vec<Option<i32>>,
     last_uses: Vec<u32>,
@@ -73,7 +75,7 @@ impl Lane<'_> {
 }
 
 impl<'k> Emitter<'k> {
-    pub(super) fn new(kernel: &'k Kernel, width: Width) -> Result<Self, WideError> {
+    pub(super) fn new(kernel: &'k Kernel, width: Width, only_if_it_pays: bool) -> Result<Self, WideError> {
         check_dtypes(kernel)?;
         let mut end = 0_usize;
         let mut tiles = Vec::new();
@@ -94,6 +96,7 @@ impl<'k> Emitter<'k> {
             tiles,
             lane_numbers: 0,
             number: 0,
+            only_if_it_pays,
             vars: vec![Place::Unset; kernel.vars.len()],
             homes: vec![None; kernel.vars.len()],
             last_uses: scan::last_uses(kernel),
@@ -101,7 +104,7 @@ impl<'k> Emitter<'k> {
     }
 
     /// The code of the kernel's function.
-    pub(super) fn function(mut self) -> Result<Vec<u8>, WideError> {
+    pub(super) fn function(mut self, listing: bool) -> Result<super::Code, WideError> {
         let saved = [Register::RBP, Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
         saved.iter().for_each(|r| self.asm.r(Code::Push_r64, *r));
         self.asm.rr(Code::Mov_r64_rm64, Register::RBP, Register::RSP);
@@ -130,7 +133,7 @@ impl<'k> Emitter<'k> {
         self.asm.op(Code::Retnq);
         let bytes = self.frame.bytes()?;
         self.asm.patch(frame_size, bytes);
-        self.asm.finish()
+        self.asm.finish(listing)
     }
 
     /// Makes room for the frame, touching each page on the way because the stack grows by one guard page at a time.
@@ -259,6 +262,13 @@ impl<'k> Emitter<'k> {
         }
         let segment = std::mem::take(&mut self.segment);
         self.emit_nodes(&segment.nodes)
+    }
+
+    /// The operations of a segment that nothing after it uses.
+    pub(super) fn take_segment(&mut self) -> Vec<Node<'k>> {
+        let segment = std::mem::take(&mut self.segment);
+        segment.variables.iter().for_each(|(var, _)| self.set(*var, Place::Unset));
+        segment.nodes
     }
 
     fn home(&mut self, var: Var) -> i32 {

@@ -7,7 +7,9 @@ use lehr_ir::kernel::{AxisKind, Loop};
 use super::WideError;
 use super::assembler::frame;
 use super::emitter::{Emitter, Lane};
+use super::flow::choose;
 use super::scan;
+use super::stream::is_straight;
 
 impl<'k> Emitter<'k> {
     /// The iterations between two places of the frame of the outermost loop.
@@ -79,20 +81,42 @@ impl<'k> Emitter<'k> {
         let current = self.frame.words(1);
         self.axes.push((&l.axis, from));
         self.lane = Some(Lane { axis: &l.axis, base: from, current, varying });
-        self.repeat(from, to, group as i32, |e| {
-            e.asm.rm(Code::Mov_r64_rm64, Register::R14, frame(to));
-            e.asm.rm(Code::Sub_r64_rm64, Register::R14, frame(from));
-            e.asm.constant(Register::RAX, group as i64);
-            e.asm.rr(Code::Cmp_r64_rm64, Register::RAX, Register::R14);
-            e.asm.rr(Code::Cmovl_r64_rm64, Register::R14, Register::RAX);
-            e.v_activate();
-            e.block(&l.body)?;
-            e.number += 1;
-            end(e)
-        })?;
+        if is_straight(l) {
+            // All of the body is one segment, so it can be looked at before anything is emitted.
+            self.block(&l.body)?;
+            self.number += 1;
+            end(self)?;
+            let nodes = choose(self.take_segment());
+            if self.is_stream(&nodes, group) {
+                self.stream(l, &nodes, from, to)?;
+            } else {
+                self.not_a_stream(l, &nodes)?;
+                self.repeat(from, to, group as i32, |e| {
+                    e.activate_group(from, to, group);
+                    e.emit_nodes(&nodes)
+                })?;
+            }
+        } else {
+            self.repeat(from, to, group as i32, |e| {
+                e.activate_group(from, to, group);
+                e.block(&l.body)?;
+                e.number += 1;
+                end(e)
+            })?;
+        }
         self.lane = None;
         self.axes.pop();
         Ok(())
+    }
+
+    /// Makes what is left of a loop the active lanes, but at most a group.
+    fn activate_group(&mut self, from: i32, to: i32, group: usize) {
+        self.asm.rm(Code::Mov_r64_rm64, Register::R14, frame(to));
+        self.asm.rm(Code::Sub_r64_rm64, Register::R14, frame(from));
+        self.asm.constant(Register::RAX, group as i64);
+        self.asm.rr(Code::Cmp_r64_rm64, Register::RAX, Register::R14);
+        self.asm.rr(Code::Cmovl_r64_rm64, Register::R14, Register::RAX);
+        self.v_activate();
     }
 
     /// Runs `body` while one place of the frame is below another, adding `step` after each time.

@@ -5,11 +5,11 @@ use lehr_ir::dim::Dim;
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Guard, Memory, Var};
 
-use super::WideError;
 use super::assembler::{at, frame, frame_lane, indexed};
 use super::emitter::{Emitter, Place};
 use super::segment::{Access, Each, Op, Step, V};
 use super::vector::SCRATCH;
+use super::{WideError, Width};
 
 impl<'k> Emitter<'k> {
     /// Adds a load to the segment.
@@ -57,7 +57,8 @@ impl<'k> Emitter<'k> {
     fn access(&self, memory: Memory, index: &'k Dim, guard: &'k Guard, varying: bool) -> Result<Access<'k>, WideError> {
         let dtype = self.kernel.memory_dtype(memory).ok_or(WideError::Invalid("memory that does not exist"))?;
         let step = match &self.lane {
-            _ if dtype == DType::Bool => Step::Each,
+            // AVX2 has no loads of single bytes under a mask.
+            Some(_) if dtype == DType::Bool && self.width == Width::Avx2 => Step::Each,
             Some(lane) if lane.dim_varies(index) => match index.split_linear(lane.axis) {
                 Some((slope, rest)) if slope.is_one() && !lane.dim_varies(&rest) => Step::Unit,
                 Some(_) | None => Step::Each,
@@ -68,7 +69,7 @@ impl<'k> Emitter<'k> {
     }
 
     /// The address of memory's first element in `rcx`.
-    fn base(&mut self, memory: Memory) -> Result<(), WideError> {
+    pub(super) fn base(&mut self, memory: Memory) -> Result<(), WideError> {
         match memory {
             Memory::Buffer(i) => {
                 let i = i32::try_from(i).map_err(|_| WideError::Invalid("memory that does not exist"))?;
@@ -86,10 +87,16 @@ impl<'k> Emitter<'k> {
     pub(super) fn load_vector(&mut self, access: &Access<'k>, d: u8) -> Result<(), WideError> {
         self.index(access.index)?;
         self.base(access.memory)?;
-        let from = indexed(Register::RCX, Register::RAX, 4, 0);
-        match access.step {
-            Step::Unit => self.v_load_active(d, from),
-            Step::Same | Step::Each => self.v_splat(d, from),
+        let from = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
+        match (access.step, access.dtype) {
+            (Step::Unit, DType::Bool) => self.v_load_bools(d, from, true),
+            (Step::Unit, _) => self.v_load_active(d, from),
+            (Step::Same | Step::Each, DType::Bool) => {
+                self.asm.rm(Code::Movzx_r32_rm8, Register::EAX, from);
+                self.asm.r(Code::Neg_rm32, Register::EAX);
+                self.v_splat_eax(d);
+            }
+            (Step::Same | Step::Each, _) => self.v_splat(d, from),
         }
         Ok(())
     }
@@ -100,10 +107,17 @@ impl<'k> Emitter<'k> {
         self.unless(access.guard, skip)?;
         self.index(access.index)?;
         self.base(access.memory)?;
-        let to = indexed(Register::RCX, Register::RAX, 4, 0);
-        match access.step {
-            Step::Unit => self.v_store_active(to, a),
-            Step::Same | Step::Each => self.v_store_first(to, a),
+        let to = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
+        match (access.step, access.dtype) {
+            (Step::Unit, DType::Bool) => self.v_store_bools(to, a, true),
+            (Step::Unit, _) => self.v_store_active(to, a),
+            (Step::Same | Step::Each, DType::Bool) => {
+                self.v_move(SCRATCH, a);
+                self.asm.rr(Code::VEX_Vmovd_rm32_xmm, Register::EDX, Register::XMM0);
+                self.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
+                self.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
+            }
+            (Step::Same | Step::Each, _) => self.v_store_first(to, a),
         }
         self.asm.bind(skip);
         Ok(())

@@ -1,8 +1,8 @@
 //! Kernels as AVX-512 or AVX2 machine code, beside Cranelift's.
 //!
 //! Cranelift's vectors are 128 bits wide. This emitter takes the same kernels and writes 512- or 256-bit code for them with an
-//! assembler, under the same entry signature and with the same bits as results (which NaN aside). Nothing uses it unless asked: a caller
-//! compiles a kernel with [`compile`] and calls what comes out in place of Cranelift's code.
+//! assembler, under the same entry signature and with the same bits as results (which NaN aside).
+//! [`Compiler`](super::Compiler) takes its code for the kernels that gain by it, and Cranelift's for all others.
 //!
 //! # How
 //! Every 32-bit value is a vector of [`Width::lanes`] elements. Outside of vectorised loops all its elements are equal, so one set of
@@ -14,8 +14,6 @@
 //! what a segment leaves to later ones goes through the frame. Axes, sizes and `i64` values live in the frame as integers, and
 //! general registers hold nothing from one statement to the next. What has no vector form (division of integers, gathers, bools in
 //! memory, `i64` arithmetic) runs lane by lane between the vectors' places in the frame.
-//!
-//! `unsafe` stands in `code`, which installs, calls and frees.
 
 use lehr_ir::dim::DimError;
 use lehr_ir::dtype::DType;
@@ -23,9 +21,8 @@ use lehr_ir::kernel::{Combiner, Kernel, ScalarOp};
 
 mod allocate;
 mod assembler;
-#[cfg(target_arch = "x86_64")]
-pub mod code;
 mod emitter;
+mod flow;
 mod frame;
 mod index;
 mod lanes;
@@ -36,13 +33,11 @@ mod recipe;
 mod reduce;
 mod scan;
 mod segment;
-#[cfg(all(test, target_arch = "x86_64"))]
+mod stream;
+#[cfg(test)]
 mod tests;
 mod vector;
 mod wide_int;
-
-#[cfg(target_arch = "x86_64")]
-pub use code::{WideFn, WideUnit, compile};
 
 /// The vectors of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,6 +62,11 @@ impl Width {
         }
     }
 
+    /// Bytes of a vector.
+    pub const fn bytes(self) -> u32 {
+        4 * self.lanes() as u32
+    }
+
     /// Whether this machine has it.
     pub fn is_here(self) -> bool {
         #[cfg(all(target_arch = "x86_64", not(windows)))]
@@ -83,11 +83,27 @@ impl Width {
     }
 }
 
-/// How kernels are compiled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What to emit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WideOptions {
-    /// The vectors to use; the widest of the machine where this is `None`.
-    pub width: Option<Width>,
+    /// The vectors to use.
+    pub width: Width,
+    /// Refuse kernels whose code would be slower than Cranelift's.
+    pub only_if_it_pays: bool,
+    /// Make the listing.
+    pub listing: bool,
+}
+
+/// The alignment of a kernel's code in bytes.
+pub const ALIGNMENT: u64 = 64;
+
+/// The machine code of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Code {
+    /// Position-independent and without relocations.
+    pub bytes: Vec<u8>,
+    /// The instructions as text; empty unless asked for.
+    pub listing: String,
 }
 
 /// Why there is no wide code.
@@ -95,11 +111,14 @@ pub struct WideOptions {
 #[non_exhaustive]
 pub enum WideError {
     /// The machine has no such vectors.
-    #[error("this machine has no {}", .0.map_or("wide vectors", Width::name))]
-    Host(Option<Width>),
+    #[error("this machine has no {}", .0.name())]
+    Host(Width),
     /// Something that this emitter has no code for.
     #[error("the wide emitter does not support {0}")]
     Unsupported(Unsupported),
+    /// It would gain nothing.
+    #[error("{0} would be slow in wide code")]
+    NoGain(&'static str),
     /// An index or extent that has no value.
     #[error("an index has no value: {0}")]
     Index(#[from] DimError),
@@ -109,9 +128,6 @@ pub enum WideError {
     /// An instruction could not be encoded.
     #[error("the assembler failed: {0}")]
     Assemble(String),
-    /// The code could not be made executable.
-    #[error("compiled code could not be installed: {0}")]
-    Install(String),
 }
 
 /// What this emitter has no code for.
@@ -154,7 +170,8 @@ impl From<Unsupported> for WideError {
 }
 
 impl Width {
-    fn name(self) -> &'static str {
+    /// The name of the instruction set.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Avx2 => "AVX2 with FMA",
             Self::Avx512 => "AVX-512",
@@ -169,6 +186,6 @@ impl Width {
 ///
 /// # Errors
 /// [`WideError`] where the kernel has something that this emitter has no code for.
-pub fn assemble(kernel: &Kernel, width: Width) -> Result<Vec<u8>, WideError> {
-    emitter::Emitter::new(kernel, width)?.function()
+pub fn assemble(kernel: &Kernel, options: &WideOptions) -> Result<Code, WideError> {
+    emitter::Emitter::new(kernel, options.width, options.only_if_it_pays)?.function(options.listing)
 }

@@ -42,6 +42,9 @@ impl<'k> Emitter<'k> {
         self.vector_loop(l, from, to, width.min(lanes), varying.clone(), |e| {
             folds.iter().try_for_each(|f| e.take(f, layout, from, mask, true))
         })?;
+        if lanes >= width && folds.iter().all(|f| f.indices.is_none()) {
+            return self.register_tree(&folds, lanes);
+        }
         if lanes > 1 {
             // All lanes are active in the tree: what is beyond the end is garbage that nobody reads.
             self.asm.constant(Register::R14, width as i64);
@@ -181,6 +184,32 @@ impl<'k> Emitter<'k> {
         self.asm.jump(Code::Jmp_rel32_64, again);
         self.asm.bind(done);
         Ok(())
+    }
+
+    /// The same in registers, where the virtual lanes fill vectors.
+    fn register_tree(&mut self, folds: &[Fold<'k>], lanes: usize) -> Result<(), WideError> {
+        let width = self.width.lanes();
+        for fold in folds {
+            let place = |i: usize| fold.values + (4 * width * i) as i32;
+            let mut vectors: Vec<V> = (0..lanes / width).map(|i| self.segment.home(place(i))).collect();
+            while vectors.len() > 1 {
+                let high = vectors.split_off(vectors.len() / 2);
+                for (low, high) in vectors.iter_mut().zip(high) {
+                    *low = self.combine(fold, *low, high)?;
+                }
+            }
+            let (Some(mut v), Some(result)) = (vectors.pop(), fold.reduction.results.first()) else { continue };
+            let mut n = width / 2;
+            while n > 0 {
+                let high = self.segment.push(Op::Rotate(n as u8), &[v]);
+                v = self.combine(fold, v, high)?;
+                n /= 2;
+            }
+            let v = self.segment.push(Op::First, &[v]);
+            self.define(*result, v);
+        }
+        // Partial results are values of the frame only until the next run of this loop.
+        self.flush()
     }
 
     fn combine(&mut self, fold: &Fold<'k>, a: V, b: V) -> Result<V, WideError> {

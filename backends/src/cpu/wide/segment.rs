@@ -152,6 +152,21 @@ pub(super) enum Each<'k> {
     Pick { first: At, second: Index },
 }
 
+impl Each<'_> {
+    /// What it is, as a reason for slow code.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Self::Load(access) if access.guard.is_always() => "loads from places that are no neighbours",
+            Self::Load(_) => "loads under a condition",
+            Self::Store(_) => "stores to places that are no neighbours",
+            Self::Divide { .. } => "division of integers",
+            Self::Index { .. } => "index values that differ from lane to lane",
+            Self::Wide { .. } => "64-bit integers",
+            Self::Pick { .. } => "a reduction to an index",
+        }
+    }
+}
+
 /// One operation.
 #[derive(Clone, Debug)]
 pub(super) enum Op<'k> {
@@ -169,6 +184,12 @@ pub(super) enum Op<'k> {
     Fma,
     /// Where the first is set the second, else the third.
     Select,
+    /// Where the first two compare so the third, else the fourth.
+    Choose(Order, Element),
+    /// The elements of a vector moved down by so many.
+    Rotate(u8),
+    /// The first element in every element.
+    First,
     /// A load without guard.
     Load(Access<'k>),
     /// A store.

@@ -1,55 +1,47 @@
 //! Wide code against the interpreter, bit for bit, in every width that the machine has.
 
+use std::sync::OnceLock;
+
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::arbitrary::{self, Options};
-use lehr_ir::kernel::interpret::{BufferData, Functions, Program};
+use lehr_ir::kernel::interpret::BufferData;
 use lehr_ir::kernel::recipes::{Function, TABLE};
 use lehr_ir::kernel::{Kernel, ScalarOp};
 use lehr_ir::literal::Literal;
+use lehr_ir::target::Vectors;
 
-use super::code::launch;
 use super::*;
+use crate::cpu::code::{Compiler, Emitter, Options as CodeOptions};
+use crate::cpu::emit::tests::check_with;
 
-/// The widths of this machine; none at all is worth a line.
-fn widths() -> Vec<Width> {
-    let widths: Vec<Width> = [Width::Avx2, Width::Avx512].into_iter().filter(|w| w.is_here()).collect();
-    if widths.is_empty() {
-        println!("skipped: {}", WideError::Host(None));
-    }
-    widths
+/// A compiler for each width of this machine; none at all is worth a line.
+fn compilers() -> &'static [Compiler] {
+    static COMPILERS: OnceLock<Vec<Compiler>> = OnceLock::new();
+    COMPILERS.get_or_init(|| {
+        let with = |vectors| Compiler::new(CodeOptions { vectors, threads: 1, ..CodeOptions::default() }).ok();
+        let compilers: Vec<Compiler> = [Vectors::Avx2, Vectors::Avx512].into_iter().filter_map(with).collect();
+        if compilers.is_empty() {
+            println!("skipped: this machine has no wide vectors");
+        }
+        compilers
+    })
 }
 
 /// Compares whole and partitioned runs with the interpreter; false where the kernel is out of scope.
 fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) -> bool {
-    let program = Program::new(kernel, sizes, Functions::Recipe).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
-    let mut want = buffers.to_vec();
-    program.run(&mut want).unwrap_or_else(|e| panic!("{e}\nsizes {sizes:?}\n{kernel}"));
-    for width in widths() {
-        let unit = match compile(&[kernel], WideOptions { width: Some(width) }) {
-            Ok(unit) => unit,
-            Err(WideError::Unsupported(_)) => return false,
-            Err(e) => panic!("{e}\n{kernel}"),
-        };
-        assert_eq!(unit.width(), width);
-        let n = program.extent();
-        let (a, b) = (n / 3, n / 3 + n / 4);
-        for ranges in [vec![(0, n)], vec![(b, n), (0, a), (a, a), (a, b)]] {
-            let mut got = buffers.to_vec();
-            launch(&unit, 0, kernel, sizes, &mut got, &ranges);
-            compare(kernel, sizes, &want, &got, width);
+    for compiler in compilers() {
+        match compiler.emitter(kernel) {
+            Emitter::Wide(width) => assert_eq!(width.bytes(), compiler.target().vector_bytes),
+            Emitter::Cranelift(Some(WideError::Unsupported(_))) => return false,
+            other => panic!("{other}\n{kernel}"),
         }
     }
+    check_with(compilers(), kernel, sizes, buffers);
     true
 }
 
-fn compare(kernel: &Kernel, sizes: &[i64], want: &[BufferData], got: &[BufferData], width: Width) {
-    for ((want, got), buffer) in want.iter().zip(got).zip(&kernel.buffers) {
-        if !want.same_bits(got) {
-            let at = (0..want.len()).find(|i| want.bits(*i) != got.bits(*i)).unwrap_or_default();
-            let (is, should) = (got.bits(at), want.bits(at));
-            panic!("{width:?}, sizes {sizes:?}: {}[{at}] is {is:x?}, should be {should:x?}\n{kernel}", buffer.name);
-        }
-    }
+fn with(width: Width) -> WideOptions {
+    WideOptions { width, only_if_it_pays: false, listing: false }
 }
 
 fn parse(text: &str) -> Kernel {
@@ -143,7 +135,7 @@ fn random_kernels() {
         keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
     });
     let inside = inside.count();
-    assert!(inside >= 200 || widths().is_empty(), "{inside} of 600");
+    assert!(inside >= 200 || compilers().is_empty(), "{inside} of 600");
 }
 
 #[test]
@@ -155,7 +147,7 @@ fn random_kernels_with_tails() {
         keeps_to_numbers(&kernel) && check_at(&kernel, &sizes, *seed)
     });
     let inside = inside.count();
-    assert!(inside >= 200 || widths().is_empty(), "{inside} of 500");
+    assert!(inside >= 200 || compilers().is_empty(), "{inside} of 500");
 }
 
 #[test]
@@ -167,7 +159,7 @@ fn random_kernels_with_wide_integers() {
         keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
     });
     let inside = inside.count();
-    assert!(inside >= 20 || widths().is_empty(), "{inside} of 1000");
+    assert!(inside >= 20 || compilers().is_empty(), "{inside} of 1000");
 }
 
 #[test]
@@ -341,7 +333,7 @@ fn tiles_guards_and_conditions() {
 fn what_is_not_supported_is_named() {
     let message = |buffer: &str, body: &str| {
         let kernel = parse(&format!("kernel @k({buffer}) {{ parallel i in 0..1 {{ {body} }} }}"));
-        assemble(&kernel, Width::Avx512).expect_err("is refused").to_string()
+        assemble(&kernel, &with(Width::Avx512)).expect_err("is refused").to_string()
     };
     assert_eq!(message("read x: f64[1]", ""), "the wide emitter does not support f64 in `x`");
     let convert = "%0 = load x[0]\n %1 = convert.i64 %0\n";
@@ -352,10 +344,10 @@ fn what_is_not_supported_is_named() {
         "kernel @k(read x: f32[1]) tiles(t: bool[4]) { parallel i in 0..1 { lane j in 0..4 { reduce(1024) k in 0..9 { %0 = load x[0]\n } -> %1 = sum(%0), %2 = max(%0), %3 = min(%0), %4 = prod(%0) } } }",
     );
     assert_eq!(
-        assemble(&kernel, Width::Avx2).map(|_| ()),
+        assemble(&kernel, &with(Width::Avx2)).map(|_| ()),
         Err(WideError::Unsupported(Unsupported::Frame(262_400))),
         "{:?}",
-        assemble(&kernel, Width::Avx2)
+        assemble(&kernel, &with(Width::Avx2))
     );
 }
 
@@ -363,7 +355,62 @@ fn what_is_not_supported_is_named() {
 fn the_same_kernel_gives_the_same_bytes() {
     let kernel = &file("softmax_row")[0];
     for width in [Width::Avx2, Width::Avx512] {
-        let bytes = assemble(kernel, width).expect("is in scope");
-        assert_eq!(Ok(bytes), assemble(kernel, width));
+        let bytes = assemble(kernel, &with(width)).expect("is in scope");
+        assert_eq!(Ok(bytes), assemble(kernel, &with(width)));
+    }
+}
+
+#[test]
+fn kernels_that_gain_are_wide_and_others_are_not() {
+    let auto = Compiler::new(CodeOptions::default()).expect("a supported machine");
+    let portable = CodeOptions { vectors: Vectors::Portable, ..CodeOptions::default() };
+    let portable = Compiler::new(portable).expect("a supported machine");
+    let row = &file("softmax_row")[0];
+    let gather = parse(
+        "kernel @gather(read x: f32[4*n], write y: f32[n]) sizes(n) {
+  parallel p in 0..1 {
+    lane i in 0..n {
+      %0 = load x[4*i]
+      store y[i], %0
+    }
+  }
+}",
+    );
+    let why = "loads from places that are no neighbours would be slow in wide code";
+    match Width::detect() {
+        Some(width) => {
+            assert_eq!(auto.emitter(row), Emitter::Wide(width));
+            assert_eq!(auto.emitter(&gather).to_string(), format!("Cranelift: {why}"));
+        }
+        None => assert_eq!(auto.emitter(row), Emitter::Cranelift(None)),
+    }
+    assert_eq!(portable.emitter(row).to_string(), "Cranelift");
+    let unit = auto.compile(&[row, &gather]).expect("code");
+    let made: Vec<&Emitter> = unit.reports().iter().map(|r| &r.emitter).collect();
+    assert_eq!(made, [&auto.emitter(row), &auto.emitter(&gather)]);
+}
+
+#[test]
+fn the_main_loop_of_a_stream_has_neither_masks_nor_spills() {
+    let text = |kernel: &Kernel| {
+        let options = WideOptions { listing: true, ..with(Width::Avx512) };
+        assemble(kernel, &options).expect("is in scope").listing
+    };
+    let listing = text(&file("softmax_row")[0]);
+    // The exponential takes the fused steps of its recipe, and partial results stay in registers over the main loops.
+    assert!(listing.contains("vfmadd213ps") && listing.contains("vmaxps"), "{listing}");
+    let lines: Vec<&str> = listing.lines().collect();
+    let loops: Vec<&[&str]> = (0..lines.len())
+        .filter(|i| lines[*i].trim_start().starts_with("jle ") && lines[*i - 1].contains("cmp r15,r14"))
+        .map(|end| {
+            let label = format!("{}:", lines[end].trim_start().trim_start_matches("jle ")).to_lowercase();
+            let label = label.trim_start_matches('0').to_owned();
+            let start = (0..end).rfind(|i| lines[*i].to_lowercase() == label).expect("the loop's label");
+            &lines[start..end]
+        })
+        .collect();
+    assert!(!loops.is_empty(), "{listing}");
+    for body in loops {
+        assert!(body.iter().all(|l| !l.contains("{k1}") && !l.contains("[rsp")), "{body:#?}");
     }
 }

@@ -6,7 +6,7 @@
 use iced_x86::{Code, MemoryOperand, Register};
 
 use super::Width;
-use super::assembler::frame;
+use super::assembler::{Src, frame};
 use super::emitter::Emitter;
 use super::segment::{Bin, Element, Order, Un};
 
@@ -126,6 +126,12 @@ impl Emitter<'_> {
     }
 
     pub(super) fn v_bin(&mut self, op: Bin, d: u8, a: u8, b: u8) {
+        let b = Src::Register(self.vector(b));
+        self.v_bin_with(op, d, a, b);
+    }
+
+    /// The same with its second operand anywhere.
+    pub(super) fn v_bin_with(&mut self, op: Bin, d: u8, a: u8, b: Src) {
         let (avx512, avx2) = match op {
             Bin::Add => (Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vaddps_ymm_ymm_ymmm256),
             Bin::Sub => (Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vsubps_ymm_ymm_ymmm256),
@@ -148,7 +154,7 @@ impl Emitter<'_> {
             Bin::ShrU => (Code::EVEX_Vpsrlvd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsrlvd_ymm_ymm_ymmm256),
             Bin::ShrS => (Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsravd_ymm_ymm_ymmm256),
         };
-        self.asm.rrr(self.code(avx512, avx2), self.vector(d), self.vector(a), self.vector(b));
+        self.asm.rrs(self.code(avx512, avx2), self.vector(d), self.vector(a), b);
     }
 
     pub(super) fn v_un(&mut self, op: Un, d: u8, a: u8) {
@@ -183,44 +189,42 @@ impl Emitter<'_> {
 
     /// All bits set where the comparison holds. Reads both operands before it writes `d`.
     pub(super) fn v_compare(&mut self, order: Order, element: Element, d: u8, a: u8, b: u8) {
-        let float = match order {
-            Order::Eq => 0x00,
-            Order::Ne => 0x04,
-            Order::Lt => 0x11,
-            Order::Le => 0x12,
-            Order::Gt => 0x1e,
-            Order::Ge => 0x1d,
-            Order::Unordered => 0x03,
-        };
-        let integer = match order {
-            Order::Eq => 0,
-            Order::Lt => 1,
-            Order::Le => 2,
-            Order::Ne => 4,
-            Order::Ge => 5,
-            Order::Gt => 6,
-            // No integer is.
-            Order::Unordered => 3,
-        };
-        let (x, y) = (self.vector(a), self.vector(b));
         match (self.width, element) {
             (Width::Avx2, Element::F32) => {
-                self.asm.rrri(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, self.vector(d), x, y, float);
+                let (x, y) = (self.vector(a), self.vector(b));
+                self.asm.rrri(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, self.vector(d), x, y, float_predicate(order));
             }
             (Width::Avx2, Element::Signed | Element::Unsigned) => self.compare_integers_avx2(order, element, d, a, b),
-            (Width::Avx512, Element::F32) => {
-                self.asm.rrri(Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, Register::K2, x, y, float);
+            (Width::Avx512, _) => {
+                let b = Src::Register(self.vector(b));
+                self.compare_to_mask(order, element, a, b);
                 self.asm.rr(Code::EVEX_Vpmovm2d_zmm_kr, self.vector(d), Register::K2);
             }
-            (Width::Avx512, Element::Signed | Element::Unsigned) => {
-                let signed = element == Element::Signed;
-                let code = if signed {
-                    Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8
-                } else {
-                    Code::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8
-                };
-                self.asm.rrri(code, Register::K2, x, y, integer);
-                self.asm.rr(Code::EVEX_Vpmovm2d_zmm_kr, self.vector(d), Register::K2);
+        }
+    }
+
+    /// Sets k2 where the comparison holds.
+    fn compare_to_mask(&mut self, order: Order, element: Element, a: u8, b: Src) {
+        let (code, predicate) = match element {
+            Element::F32 => (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, float_predicate(order)),
+            Element::Signed => (Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8, integer_predicate(order)),
+            Element::Unsigned => (Code::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8, integer_predicate(order)),
+        };
+        self.asm.rrsi(code, Register::K2, self.vector(a), b, predicate);
+    }
+
+    /// `x` and `y` compare so ? `a` : `b`. Only AVX-512 takes `y` from memory.
+    pub(super) fn v_choose(&mut self, (order, element): (Order, Element), d: u8, x: u8, y: Src, a: Src, b: u8) {
+        match (self.width, y) {
+            (Width::Avx2, Src::Register(y)) => {
+                let y = (y as u32 - Register::YMM0 as u32) as u8;
+                self.v_compare(order, element, SCRATCH, x, y);
+                let code = Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm;
+                self.asm.rrsr(code, self.vector(d), self.vector(b), a, self.vector(SCRATCH));
+            }
+            (_, _) => {
+                self.compare_to_mask(order, element, x, y);
+                self.asm.rrs_k2(Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32, self.vector(d), self.vector(b), a);
             }
         }
     }
@@ -275,6 +279,69 @@ impl Emitter<'_> {
         }
     }
 
+    /// `a·b + c` with one operand in memory, and which one; `d` may be any of the others.
+    pub(super) fn v_fma_memory(&mut self, d: u8, [x, y]: [u8; 2], from: MemoryOperand, addend: bool) {
+        let code = |e: &Self, avx512, avx2| e.code(avx512, avx2);
+        let x213 = code(self, Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
+        let x231 = code(self, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+        let x132 = code(self, Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256);
+        // With the addend in memory, the factors are x and y; else x is a factor and y the addend.
+        let (code, other) = match (addend, d == x, d == y) {
+            (true, _, true) => (x213, x),
+            (true, true, _) => (x213, y),
+            (true, ..) => {
+                self.v_move(d, x);
+                (x213, y)
+            }
+            (false, _, true) => (x231, x),
+            (false, true, _) => (x132, y),
+            (false, ..) => {
+                self.v_move(d, y);
+                (x231, x)
+            }
+        };
+        self.asm.rrm(code, self.vector(d), self.vector(other), from);
+    }
+
+    /// Bools of memory, of the active lanes, zero elsewhere. AVX-512 only.
+    pub(super) fn v_load_bools(&mut self, d: u8, from: MemoryOperand, active: bool) {
+        let code = Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128;
+        let r = self.vector(d);
+        if active {
+            self.asm.masked_load(code, r, from)
+        } else {
+            self.asm.rm(code, r, from)
+        }
+        self.v_un(Un::Shl(31), d, d);
+        self.v_un(Un::ShrS(31), d, d);
+    }
+
+    /// Stores the active lanes as bools. AVX-512 only.
+    pub(super) fn v_store_bools(&mut self, to: MemoryOperand, a: u8, active: bool) {
+        self.v_un(Un::IAbs, SCRATCH, a);
+        let (code, r) = (Code::EVEX_Vpmovdb_xmmm128_k1z_zmm, self.vector(SCRATCH));
+        if active { self.asm.masked_store(code, to, r) } else { self.asm.mr(code, to, r) }
+    }
+
+    /// The elements moved down by `n`, a power of two below the number of lanes; what comes in above is of no matter.
+    pub(super) fn v_rotate(&mut self, d: u8, a: u8, n: u8) {
+        let (r, s) = (self.vector(d), self.vector(a));
+        match (self.width, n) {
+            (Width::Avx512, _) => {
+                self.asm.rrri(Code::EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8, r, s, s, i32::from(n));
+            }
+            (Width::Avx2, 4) => self.asm.rrri(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, r, s, s, 1),
+            (Width::Avx2, 2) => self.asm.rri(Code::VEX_Vpermilps_ymm_ymmm256_imm8, r, s, 0b1110),
+            (Width::Avx2, _) => self.asm.rri(Code::VEX_Vpermilps_ymm_ymmm256_imm8, r, s, 1),
+        }
+    }
+
+    /// The first element in every element.
+    pub(super) fn v_first(&mut self, d: u8, a: u8) {
+        let code = self.code(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_xmm);
+        self.asm.rr(code, self.vector(d), Register::XMM0 + u32::from(a));
+    }
+
     /// `m ? a : b` for masks of all bits or none; `d` may be any of them.
     pub(super) fn v_select(&mut self, d: u8, m: u8, a: u8, b: u8) {
         let (r, rm, ra, rb) = (self.vector(d), self.vector(m), self.vector(a), self.vector(b));
@@ -291,5 +358,30 @@ impl Emitter<'_> {
             self.v_move(d, m);
             self.asm.rrri(code, r, ra, rb, 0xca);
         }
+    }
+}
+
+fn float_predicate(order: Order) -> i32 {
+    match order {
+        Order::Eq => 0x00,
+        Order::Ne => 0x04,
+        Order::Lt => 0x11,
+        Order::Le => 0x12,
+        Order::Gt => 0x1e,
+        Order::Ge => 0x1d,
+        Order::Unordered => 0x03,
+    }
+}
+
+fn integer_predicate(order: Order) -> i32 {
+    match order {
+        Order::Eq => 0,
+        Order::Lt => 1,
+        Order::Le => 2,
+        Order::Ne => 4,
+        Order::Ge => 5,
+        Order::Gt => 6,
+        // No integer is.
+        Order::Unordered => 3,
     }
 }

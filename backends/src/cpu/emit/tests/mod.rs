@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lehr_ir::kernel::Kernel;
 use lehr_ir::kernel::interpret::{BufferData, Functions, Program};
+use lehr_ir::target::Vectors;
 
 use super::{KernelContext, SCRATCH_ALIGN};
 use crate::cpu::code::{CodeUnit, CompileError, Compiler, Options};
@@ -18,9 +19,10 @@ mod units;
 const MARGIN: usize = 64;
 const CANARY: u8 = 0xa5;
 
-/// The ways in which a kernel is compiled: vectors, and the host's own instructions.
+/// The ways in which a kernel is compiled that the machine has: vectors, and the host's own instructions.
 fn compilers(texts: bool) -> Vec<Compiler> {
-    let ways = [(true, true), (false, true), (true, false)];
+    let narrow = [(Vectors::Portable, true), (Vectors::Scalar, true), (Vectors::Portable, false)];
+    let ways = [narrow.as_slice(), &[(Vectors::Avx2, true), (Vectors::Avx512, true)]].concat();
     ways.into_iter()
         .filter_map(|(vectors, native)| Compiler::new(Options { vectors, native, threads: 1, texts }).ok())
         .collect()
@@ -100,17 +102,21 @@ fn launch(unit: &CodeUnit, i: usize, sizes: &[i64], buffers: &mut [BufferData], 
 
 /// Compiles a kernel in every way and compares whole and partitioned runs with the interpreter.
 fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) {
-    for compiler in &compilers(false) {
-        check_with(compiler, kernel, sizes, buffers);
-    }
+    check_with(&compilers(false), kernel, sizes, buffers);
 }
 
-fn check_with(compiler: &Compiler, kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) {
+/// The same with the code of these compilers; the interpreter runs once for all of them.
+pub(in crate::cpu) fn check_with(compilers: &[Compiler], kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) {
     let program = Program::new(kernel, sizes, Functions::Recipe).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     let mut want = buffers.to_vec();
     program.run(&mut want).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    for compiler in compilers {
+        compare(compiler, kernel, sizes, buffers, &want, program.extent());
+    }
+}
+
+fn compare(compiler: &Compiler, kernel: &Kernel, sizes: &[i64], buffers: &[BufferData], want: &[BufferData], n: i64) {
     let unit = compile(compiler, kernel).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
-    let n = program.extent();
     let (a, b) = (n / 3, n / 3 + n / 4);
     for ranges in [vec![(0, n)], vec![(b, n), (0, a), (a, a), (a, b)]] {
         let mut got = buffers.to_vec();

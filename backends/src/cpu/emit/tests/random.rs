@@ -10,9 +10,7 @@ fn run(seeds: std::ops::Range<u64>, options: &Options) {
     let compilers = compilers(false);
     for seed in seeds {
         let case = case(seed, options);
-        for compiler in &compilers {
-            check_with(compiler, &case.kernel, &case.sizes, &case.buffers);
-        }
+        check_with(&compilers, &case.kernel, &case.sizes, &case.buffers);
     }
 }
 

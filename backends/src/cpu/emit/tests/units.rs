@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lehr_ir::kernel::Kernel;
 use lehr_ir::kernel::interpret::BufferData;
+use lehr_ir::target::Vectors;
 
 use super::launch;
 use crate::cpu::code::{CodeUnit, CompileError, Compiler, Options};
@@ -17,7 +18,8 @@ fn scale(factor: usize) -> Kernel {
 }
 
 fn compiler(threads: usize, texts: bool) -> Compiler {
-    Compiler::new(Options { threads, texts, ..Options::default() }).expect("a host that Cranelift supports")
+    let vectors = if texts { Vectors::Portable } else { Vectors::Auto };
+    Compiler::new(Options { threads, texts, vectors, ..Options::default() }).expect("a host that Cranelift supports")
 }
 
 fn runs(unit: &CodeUnit, i: usize, factor: f64) {
