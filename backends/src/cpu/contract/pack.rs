@@ -13,10 +13,12 @@ use super::{Element, Isa, View};
 use crate::cpu::pool::Pool;
 
 /// Rows of B that are packed at a time, so that neighbouring panels are read from the same rows while those are cached.
-const ROWS_AT_ONCE: usize = 16;
+///
+/// Few, and many panels together: so a row is read in runs of a kilobyte, which the processor prefetches.
+const ROWS_AT_ONCE: usize = 4;
 
 /// Panels that a task packs together.
-pub(super) const PANELS_AT_ONCE: usize = 4;
+pub(super) const PANELS_AT_ONCE: usize = 8;
 
 /// A constant right operand, packed once for [`super::contract_packed`].
 #[derive(Debug)]

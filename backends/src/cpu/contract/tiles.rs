@@ -4,8 +4,8 @@
 //! A super-block is one fork-join: its first tasks pack panels, each of the others computes a rectangle of tiles.
 //! A rectangle waits until all panels are packed; threads claim tasks in ascending order, so the wait is short.
 //!
-//! Within a rectangle the K blocks are the outer loop, then a strip of rows whose panel of A stays in the L1 cache
-//! while the panels of B stream from L2: the order of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Within a rectangle the K blocks are the outer loop, then a strip of rows whose panel of A is used for all panels of B,
+//! which stay in the L2 cache: the order of Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication", ACM TOMS 34(3), 2008, with rows and columns exchanged as a row-major C wants it.
 //! So the epilogue follows strip by strip.
 //!
@@ -20,8 +20,11 @@ use super::driver::{Crew, Job};
 use super::micro::{Kernels, Tile};
 use super::pack::{PANELS_AT_ONCE, pack_a, pack_b};
 
-/// The longest block of K in bytes: the rows of A in a tile take up to half of the L1 cache.
-const K_BLOCK_BYTES: usize = 1536;
+/// The longest block of K in bytes: four panels of B take up to half of a 1 MiB L2 cache.
+///
+/// A panel of A then streams from L2 rather than stay in L1, at one line for each step of K, which the tile hides.
+/// In return C is read and written half or a third as often, and it is C that misses: its rows lie far apart.
+const K_BLOCK_BYTES: usize = 4096;
 
 /// The most elements of A, and of B, that a super-block packs.
 const PACKED_ELEMENTS: usize = 1 << 20;
