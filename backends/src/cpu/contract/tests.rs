@@ -124,6 +124,20 @@ fn large_shapes() {
     }
 }
 
+/// Rows a multiple of 4 KiB apart crowd a cache set, so that they are packed from fewer rows or columns on.
+#[test]
+fn crowded_strides() {
+    let mut random = Random(12);
+    let mut bench = Bench::new();
+    bench.pools.drain(2..);
+    for (m, k, n) in [(20, 1024, 64), (20, 1024, 65), (320, 12, 1024), (321, 12, 1024), (1024, 12, 129)] {
+        for a in [RowMajor, ColMajor] {
+            bench
+                .check::<f32>(&mut random, Case { epilogue: true, ..Case::plain(m, k, n).with(a, RowMajor, RowMajor) });
+        }
+    }
+}
+
 /// More than one super-block in each direction.
 #[test]
 fn super_blocks() {

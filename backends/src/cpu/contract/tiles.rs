@@ -29,6 +29,9 @@ const K_BLOCK_BYTES: usize = 4096;
 /// The most elements of A, and of B, that a super-block packs.
 const PACKED_ELEMENTS: usize = 1 << 20;
 
+/// Steps of K of B that a task packs: threads wait for the last task, so that it had better be short.
+const PACKED_DEPTH: usize = 128;
+
 /// The most columns of a super-block.
 const SUPER_COLS: usize = 4096;
 
@@ -38,10 +41,14 @@ const SUPER_COLS: usize = 4096;
 const B_IN_PLACE_ROWS: usize = 512;
 const A_IN_PLACE_COLS: usize = 1024;
 
-/// The same for an A whose rows crowd few sets of the L1 cache, and for one with neither stride 1.
-const A_CROWDED_COLS: usize = 64;
+/// The same for operands whose rows or columns crowd few sets of the L1 cache, and for an A with neither stride 1.
+///
+/// The rows of a tile are all live at a time, so that they suffer most.
+const B_CROWDED_ROWS: usize = 320;
+const A_CROWDED_COLS: usize = 128;
+const A_CROWDED_ROWS_COLS: usize = 64;
 
-/// Row strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
+/// Strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
 const SET_BYTES: usize = 4096;
 
 /// The largest rectangle, in panels: its blocks of B and C fit half of a typical L2 cache.
@@ -130,15 +137,29 @@ impl Plan {
 /// The most columns for which A is read where it lies.
 fn a_in_place_cols<T>(job: &Job<T>) -> usize {
     match (job.a.row_stride, job.a.col_stride) {
-        (1, _) => A_IN_PLACE_COLS,
-        (rows, 1) if !(rows.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES) => A_IN_PLACE_COLS,
-        _ => A_CROWDED_COLS,
+        (1, columns) => {
+            if crowded::<T>(columns) {
+                A_CROWDED_COLS
+            } else {
+                A_IN_PLACE_COLS
+            }
+        }
+        (rows, 1) if !crowded::<T>(rows) => A_IN_PLACE_COLS,
+        _ => A_CROWDED_ROWS_COLS,
     }
 }
 
 /// The most rows for which B is read where it lies; the kernels need contiguous rows.
 fn b_in_place_rows<T>(job: &Job<T>) -> usize {
-    if job.b.col_stride == 1 { B_IN_PLACE_ROWS } else { 0 }
+    match (job.b.col_stride, crowded::<T>(job.b.row_stride)) {
+        (1, false) => B_IN_PLACE_ROWS,
+        (1, true) => B_CROWDED_ROWS,
+        _ => 0,
+    }
+}
+
+fn crowded<T>(stride: isize) -> bool {
+    (stride.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES)
 }
 
 /// The length of a block of K: a function of k alone, and as even as can be.
@@ -217,9 +238,11 @@ impl<T: Element> Block<'_, T> {
     /// See [`run`].
     unsafe fn run(&self, crew: &Crew<'_>, first: bool) {
         let plan = self.plan;
-        let group_a = (PANELS_AT_ONCE * 256).div_ceil(self.depth.len().max(256));
+        let depth = self.depth.len();
+        let group_a = (PANELS_AT_ONCE * 256).div_ceil(depth.max(256));
         let groups_a = if plan.pack_a { self.rows.len().div_ceil(group_a) } else { 0 };
-        let groups_b = if plan.pack_b && first { self.cols.len().div_ceil(PANELS_AT_ONCE) } else { 0 };
+        let chunks_b = depth.div_ceil(PACKED_DEPTH);
+        let groups_b = if plan.pack_b && first { self.cols.len().div_ceil(PANELS_AT_ONCE) * chunks_b } else { 0 };
         let packing = groups_a + groups_b;
         let (across, down) = (self.cols.len().div_ceil(plan.rect_cols), self.rows.len().div_ceil(plan.rect_rows));
         if packing == 0 && across * down == 1 {
@@ -240,10 +263,13 @@ impl<T: Element> Block<'_, T> {
                         self.pack_a(self.rows.start + task * group_a, group_a);
                     } else if task < packing {
                         let _done = Done(&packed);
-                        self.pack_b(self.cols.start + (task - groups_a) * PANELS_AT_ONCE);
+                        let (group, chunk) = ((task - groups_a) / chunks_b, (task - groups_a) % chunks_b);
+                        self.pack_b(self.cols.start + group * PANELS_AT_ONCE, chunk * PACKED_DEPTH);
                     } else {
                         wait_for(&packed, packing);
-                        let (i, j) = ((task - packing) / across, (task - packing) % across);
+                        // Down the rows first: rectangles side by side share cache lines of C, and two threads at a
+                        // time would take them from each other.
+                        let (i, j) = ((task - packing) % down, (task - packing) / down);
                         self.rectangle(part(&self.rows, i, down), part(&self.cols, j, across));
                     }
                 }
@@ -266,12 +292,14 @@ impl<T: Element> Block<'_, T> {
 
     /// # Safety
     /// See [`run`].
-    unsafe fn pack_b(&self, first: usize) {
+    unsafe fn pack_b(&self, first: usize, since: usize) {
         let panels = first..self.cols.end.min(first + PANELS_AT_ONCE);
+        let (width, height) = (self.kernels.max_cols(), self.depth.len());
+        let depth = self.depth.start + since..self.depth.end.min(self.depth.start + since + PACKED_DEPTH);
         // SAFETY: the panels lie in the packed part for B.
         unsafe {
-            let dst = self.packed_b.add((first - self.cols.start) * self.kernels.max_cols() * self.depth.len());
-            pack_b(self.kernels, &self.job.b, self.depth.clone(), self.job.n, panels, dst);
+            let dst = self.packed_b.add(((first - self.cols.start) * height + since) * width);
+            pack_b(self.kernels, &self.job.b, depth, self.job.n, panels, dst, height);
         }
     }
 
