@@ -83,7 +83,19 @@ fn every_pair_of_layouts() {
 fn few_rows_or_columns() {
     let mut random = Random(4);
     let mut bench = Bench::new();
-    for (m, k, n) in [(1, 300, 150), (5, 260, 300), (8, 200, 17), (2, 700, 500), (7, 1, 90), (1, 1, 1), (1, 90, 1)] {
+    let shapes = [
+        (1, 300, 150),
+        (1, 600, 557),
+        (2, 700, 500),
+        (3, 550, 300),
+        (4, 520, 331),
+        (5, 260, 300),
+        (8, 200, 17),
+        (7, 1, 90),
+        (1, 1, 1),
+        (1, 90, 1),
+    ];
+    for (m, k, n) in shapes {
         for b in [RowMajor, ColMajor, Strided, Negative, NegativeColMajor] {
             for c in [RowMajor, ColMajor, Strided] {
                 for a in [RowMajor, ColMajor] {
