@@ -20,9 +20,9 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(t: &
 /// # Safety
 /// See [`micro::rows`].
 #[target_feature(enable = "avx512f")]
-unsafe fn rows<V: Vector, const R: usize, const D: usize>(t: &Tile<V::T>) {
+unsafe fn rows<V: Vector, const R: usize, const N: usize>(t: &Tile<V::T>) {
     // SAFETY: passed on to the caller.
-    unsafe { micro::rows::<V, R, D>(t) }
+    unsafe { micro::rows::<V, R, N>(t) }
 }
 
 /// # Safety

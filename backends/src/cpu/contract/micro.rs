@@ -10,12 +10,18 @@
 // Indices run over registers here: the loops must unroll, and several arrays share an index.
 #![allow(clippy::needless_range_loop)]
 
+use std::ops::Range;
+
 use super::Element;
 
 /// The vectors of a full tile, side by side: a tile is this many vectors wide at most.
 pub(super) const TILE_VECTORS: usize = 2;
 /// Steps of K from which [`tile`] prefetches C: a shorter loop is over before C could arrive.
 const C_PREFETCH_DEPTH: usize = 64;
+/// Rows of B from the one that [`rows`] reads to the one that it prefetches.
+const ROWS_AHEAD: isize = 4;
+/// Steps of K that [`rows`] takes together.
+const ROWS_DEPTH: usize = 512;
 /// The most rows of C that [`dot`] and [`rows`] take.
 pub(super) const SKINNY_ROWS: usize = 4;
 
@@ -88,6 +94,8 @@ pub struct Kernels<T: 'static> {
     pub(super) tile_strided: &'static [[TileFn<T>; TILE_VECTORS]],
     /// By rows - 1.
     pub(super) rows: [TileFn<T>; SKINNY_ROWS],
+    /// Vectors of columns that each of the `rows` kernels takes together.
+    pub(super) rows_vectors: [usize; SKINNY_ROWS],
     /// By rows - 1.
     pub(super) dot: [DotFn<T>; SKINNY_ROWS],
     /// Columns of each of the `dot` kernels.
@@ -150,7 +158,8 @@ macro_rules! kernels {
             lanes: <$vector as $crate::cpu::contract::micro::Vector>::LANES,
             tile_unit: &[$([tile::<$vector, $rows, 1, true>, tile::<$vector, $rows, 2, true>]),*],
             tile_strided: &[$([tile::<$vector, $rows, 1, false>, tile::<$vector, $rows, 2, false>]),*],
-            rows: [rows::<$vector, 1, 8>, rows::<$vector, 2, 4>, rows::<$vector, 3, 4>, rows::<$vector, 4, 4>],
+            rows: [rows::<$vector, 1, 16>, rows::<$vector, 2, 8>, rows::<$vector, 3, 4>, rows::<$vector, 4, 4>],
+            rows_vectors: [16, 8, 4, 4],
             dot: [dot::<$vector, 1, 8>, dot::<$vector, 2, 4>, dot::<$vector, 3, 4>, dot::<$vector, 4, 4>],
             dot_cols: [8, 4, 4, 4],
             pack: pack::<$vector>,
@@ -218,71 +227,105 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
     }
 }
 
-/// `R` rows of any width, `D` steps of the depth at a time: reads B row by row, as it lies in memory.
+/// `R` rows of any width, `N` vectors of columns at a time: reads B row by row, as it lies in memory.
 ///
-/// C is read and written once for every `D` steps, so this is for an A of few rows and a B too large for the cache.
+/// This is for an A of few rows and a B too large for the cache: runs of `N` vectors are fetched some rows ahead.
+/// The depth is cut so that the pages of its rows stay known to the processor from strip to strip.
 ///
 /// # Safety
 /// See [`Kernels`]; `t.depth` is above 0.
 #[inline(always)]
-pub(super) unsafe fn rows<V: Vector, const R: usize, const D: usize>(t: &Tile<V::T>) {
-    let mut done = 0;
-    while done < t.depth {
-        let add = t.add || done > 0;
-        // SAFETY: the steps from `done` on are part of the caller's A, B and C.
+pub(super) unsafe fn rows<V: Vector, const R: usize, const N: usize>(t: &Tile<V::T>) {
+    for first in (0..t.depth).step_by(ROWS_DEPTH) {
+        let steps = first..t.depth.min(first + ROWS_DEPTH);
+        let add = t.add || first > 0;
+        let mut col = 0;
+        // SAFETY: the steps and columns are part of the caller's A, B and C.
         unsafe {
-            if t.depth - done >= D {
-                rows_step::<V, R, D>(t, done, add);
-                done += D;
-            } else {
-                rows_step::<V, R, 1>(t, done, add);
-                done += 1;
+            while col + N * V::LANES <= t.cols {
+                rows_strip::<V, R, N>(t, steps.clone(), col, add);
+                col += N * V::LANES;
+            }
+            while col + 2 * V::LANES <= t.cols {
+                rows_strip::<V, R, 2>(t, steps.clone(), col, add);
+                col += 2 * V::LANES;
+            }
+            while col < t.cols {
+                rows_edge::<V, R>(t, steps.clone(), col, add);
+                col += V::LANES;
             }
         }
     }
 }
 
+/// `N` whole vectors of columns from `col` on, over the steps `steps`.
+///
 /// # Safety
-/// See [`rows`]; `done + D <= t.depth`.
+/// See [`rows`]; the steps and columns exist.
 #[inline(always)]
-unsafe fn rows_step<V: Vector, const R: usize, const D: usize>(t: &Tile<V::T>, done: usize, add: bool) {
-    // SAFETY: every access is to a step below `depth`, a row below `R` and a column below `cols`.
+unsafe fn rows_strip<V: Vector, const R: usize, const N: usize>(
+    t: &Tile<V::T>,
+    steps: Range<usize>,
+    col: usize,
+    add: bool,
+) {
+    // SAFETY: every access is to a step in `steps`, a row below `R` and a column from `col` on in `N` vectors.
     unsafe {
-        let a = t.a.offset(done as isize * t.a_depth);
-        let b = t.b.offset(done as isize * t.b_depth);
-        let mut x = [[V::zero(); D]; R];
+        let mut acc = [[V::zero(); N]; R];
+        if add {
+            for r in 0..R {
+                for v in 0..N {
+                    acc[r][v] = V::load(t.c.offset(r as isize * t.c_row).add(col + v * V::LANES));
+                }
+            }
+        }
+        for k in steps {
+            let (a, b) = (t.a.offset(k as isize * t.a_depth), t.b.offset(k as isize * t.b_depth).add(col));
+            let mut x = [V::zero(); R];
+            for r in 0..R {
+                x[r] = V::splat(*a.offset(r as isize * t.a_row));
+            }
+            for v in 0..N {
+                let at = b.add(v * V::LANES);
+                V::prefetch(at.wrapping_offset(ROWS_AHEAD * t.b_depth));
+                let line = V::load(at);
+                for r in 0..R {
+                    acc[r][v] = acc[r][v].fma(x[r], line);
+                }
+            }
+        }
         for r in 0..R {
-            for d in 0..D {
-                x[r][d] = V::splat(*a.offset(r as isize * t.a_row + d as isize * t.a_depth));
+            for v in 0..N {
+                acc[r][v].store(t.c.offset(r as isize * t.c_row).add(col + v * V::LANES));
             }
         }
-        let mut col = 0;
-        while col + V::LANES <= t.cols {
-            let mut line = [V::zero(); D];
-            for d in 0..D {
-                line[d] = V::load(b.offset(d as isize * t.b_depth).add(col));
-            }
+    }
+}
+
+/// The columns from `col` on, as many as there are up to a vector.
+///
+/// # Safety
+/// See [`rows`]; the steps exist, and `col < t.cols`.
+#[inline(always)]
+unsafe fn rows_edge<V: Vector, const R: usize>(t: &Tile<V::T>, steps: Range<usize>, col: usize, add: bool) {
+    // SAFETY: as for [`rows_strip`]; the mask names existing columns only.
+    unsafe {
+        let mask = V::mask(V::LANES.min(t.cols - col));
+        let mut acc = [V::zero(); R];
+        if add {
             for r in 0..R {
-                let c = t.c.offset(r as isize * t.c_row).add(col);
-                let mut sum = if add { V::load(c) } else { V::zero() };
-                for d in 0..D {
-                    sum = sum.fma(x[r][d], line[d]);
-                }
-                sum.store(c);
+                acc[r] = V::load_masked(t.c.offset(r as isize * t.c_row).add(col), mask);
             }
-            col += V::LANES;
         }
-        if col < t.cols {
-            let mask = V::mask(t.cols - col);
+        for k in steps {
+            let a = t.a.offset(k as isize * t.a_depth);
+            let line = V::load_masked(t.b.offset(k as isize * t.b_depth).add(col), mask);
             for r in 0..R {
-                let c = t.c.offset(r as isize * t.c_row).add(col);
-                let mut sum = if add { V::load_masked(c, mask) } else { V::zero() };
-                for d in 0..D {
-                    let line = V::load_masked(b.offset(d as isize * t.b_depth).add(col), mask);
-                    sum = sum.fma(x[r][d], line);
-                }
-                sum.store_masked(c, mask);
+                acc[r] = acc[r].fma(V::splat(*a.offset(r as isize * t.a_row)), line);
             }
+        }
+        for r in 0..R {
+            acc[r].store_masked(t.c.offset(r as isize * t.c_row).add(col), mask);
         }
     }
 }

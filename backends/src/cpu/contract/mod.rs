@@ -23,6 +23,7 @@ mod driver;
 mod micro;
 mod pack;
 mod portable;
+mod ready;
 mod small;
 mod tiles;
 mod workspace;

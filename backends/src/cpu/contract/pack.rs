@@ -13,10 +13,12 @@ use super::{Element, Isa, View};
 use crate::cpu::pool::Pool;
 
 /// Rows of B that are packed at a time, so that neighbouring panels are read from the same rows while those are cached.
-const ROWS_AT_ONCE: usize = 16;
+///
+/// Few, and many panels together: so a row is read in runs of a kilobyte, which the processor prefetches.
+const ROWS_AT_ONCE: usize = 4;
 
 /// Panels that a task packs together.
-pub(super) const PANELS_AT_ONCE: usize = 4;
+pub(super) const PANELS_AT_ONCE: usize = 8;
 
 /// A constant right operand, packed once for [`super::contract_packed`].
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl<T: Element> PackedB<T> {
                 // SAFETY: the caller vouches for B; the panels of a task belong to it alone and lie in the buffer.
                 unsafe {
                     let dst = to.get().add(copy * matrix + first * kernels.max_cols() * k);
-                    pack_b(kernels, &view, 0..k, n, range, dst);
+                    pack_b(kernels, &view, 0..k, n, range, dst, k);
                 }
             }
         });
@@ -96,7 +98,7 @@ impl<T: Element> PackedB<T> {
     }
 }
 
-/// Packs the panels `panels` of B over the rows `depth`; each takes `depth.len() * max_cols` elements of `dst`.
+/// Packs the panels `panels` of B over the rows `depth`; in `dst` a panel has `height` rows of `max_cols` elements.
 ///
 /// # Safety
 /// The processor has the instruction set; B (k x `n`) is valid to read and `dst` to write.
@@ -107,6 +109,7 @@ pub(super) unsafe fn pack_b<T: Element>(
     n: usize,
     panels: Range<usize>,
     dst: *mut T,
+    height: usize,
 ) {
     let padded = kernels.max_cols();
     let step = if b.col_stride == 1 { ROWS_AT_ONCE } else { depth.len().max(1) };
@@ -114,7 +117,7 @@ pub(super) unsafe fn pack_b<T: Element>(
         let rows = step.min(depth.end - k0);
         for (index, panel) in panels.clone().enumerate() {
             let col = panel * padded;
-            // SAFETY: row `k0` and column `col` exist, and panel `index` of `dst` has room for `depth.len()` rows.
+            // SAFETY: row `k0` and column `col` exist, and panel `index` of `dst` has room for these rows.
             unsafe {
                 (kernels.pack)(&Panel {
                     src: b.ptr.offset(k0 as isize * b.row_stride + col as isize * b.col_stride),
@@ -122,7 +125,7 @@ pub(super) unsafe fn pack_b<T: Element>(
                     major: b.row_stride,
                     width: padded.min(n - col),
                     depth: rows,
-                    dst: dst.add((index * depth.len() + k0 - depth.start) * padded),
+                    dst: dst.add((index * height + k0 - depth.start) * padded),
                     padded,
                 });
             }

@@ -17,7 +17,7 @@ pub(super) const DOT_ROWS: usize = 8;
 /// The most rows that `rows` is for: with more, tiles reuse B in registers.
 pub(super) const STREAM_ROWS: usize = SKINNY_ROWS;
 
-/// Columns of a block of `rows`: the block of C stays in the L1 cache, and of B whole pages are read.
+/// The most columns of a block of `rows`.
 const BLOCK_COLS: usize = 1024;
 
 /// Columns of C that `rows` gathers in a buffer where C is not contiguous along its rows.
@@ -43,7 +43,8 @@ fn task_cols<T>(job: &Job<T>, crew: &Crew<'_>, step: usize, most: usize) -> usiz
 pub(super) unsafe fn rows<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: &Crew<'_>) {
     let gather = job.c.col_stride != 1;
     let most = if gather { GATHER_COLS } else { BLOCK_COLS };
-    let block = task_cols(job, crew, kernels.max_cols(), most);
+    let strip = kernels.rows_vectors[job.m - 1] * kernels.lanes;
+    let block = task_cols(job, crew, strip.min(most), most);
     crew.for_each(job.n.div_ceil(block), &|tasks| {
         for task in tasks {
             let cols = task * block..job.n.min((task + 1) * block);

@@ -83,7 +83,19 @@ fn every_pair_of_layouts() {
 fn few_rows_or_columns() {
     let mut random = Random(4);
     let mut bench = Bench::new();
-    for (m, k, n) in [(1, 300, 150), (5, 260, 300), (8, 200, 17), (2, 700, 500), (7, 1, 90), (1, 1, 1), (1, 90, 1)] {
+    let shapes = [
+        (1, 300, 150),
+        (1, 600, 557),
+        (2, 700, 500),
+        (3, 550, 300),
+        (4, 520, 331),
+        (5, 260, 300),
+        (8, 200, 17),
+        (7, 1, 90),
+        (1, 1, 1),
+        (1, 90, 1),
+    ];
+    for (m, k, n) in shapes {
         for b in [RowMajor, ColMajor, Strided, Negative, NegativeColMajor] {
             for c in [RowMajor, ColMajor, Strided] {
                 for a in [RowMajor, ColMajor] {
@@ -120,6 +132,20 @@ fn large_shapes() {
             let case = Case { accumulate, epilogue, ..Case::plain(m, k, n).with(a, b, c) };
             bench.check::<f32>(&mut random, case);
             bench.check::<f64>(&mut random, case);
+        }
+    }
+}
+
+/// Rows a multiple of 4 KiB apart crowd a cache set, so that they are packed from fewer rows or columns on.
+#[test]
+fn crowded_strides() {
+    let mut random = Random(12);
+    let mut bench = Bench::new();
+    bench.pools.drain(2..);
+    for (m, k, n) in [(20, 1024, 64), (20, 1024, 65), (320, 12, 1024), (321, 12, 1024), (1024, 12, 129)] {
+        for a in [RowMajor, ColMajor] {
+            bench
+                .check::<f32>(&mut random, Case { epilogue: true, ..Case::plain(m, k, n).with(a, RowMajor, RowMajor) });
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The tiled way: register tiles over operands that are packed where that pays.
 //!
 //! The product is cut into super-blocks, whose packed operands fit a fixed part of the workspace.
-//! A super-block is one fork-join: its first tasks pack panels, each of the others computes a rectangle of tiles.
-//! A rectangle waits until all panels are packed; threads claim tasks in ascending order, so the wait is short.
+//! A super-block is one fork-join over rectangles of tiles; a panel is packed by the thread that needs it first (`ready`).
 //!
-//! Within a rectangle the K blocks are the outer loop, then a strip of rows whose panel of A stays in the L1 cache
-//! while the panels of B stream from L2: the order of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Within a rectangle the K blocks are the outer loop, then a strip of rows whose panel of A is used for all panels of B,
+//! which stay in the L2 cache: the order of Goto and van de Geijn, "Anatomy of High-Performance Matrix
 //! Multiplication", ACM TOMS 34(3), 2008, with rows and columns exchanged as a row-major C wants it.
 //! So the epilogue follows strip by strip.
 //!
@@ -13,18 +12,25 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use super::Element;
 use super::driver::{Crew, Job};
 use super::micro::{Kernels, Tile};
 use super::pack::{PANELS_AT_ONCE, pack_a, pack_b};
+use super::ready::Ready;
 
-/// The longest block of K in bytes: the rows of A in a tile take up to half of the L1 cache.
-const K_BLOCK_BYTES: usize = 1536;
+/// The longest block of K in bytes: four panels of B take up to half of a 1 MiB L2 cache.
+///
+/// A panel of A then streams from L2 rather than stay in L1, at one line for each step of K, which the tile hides.
+/// In return C is read and written half or a third as often, and it is C that misses: its rows lie far apart.
+const K_BLOCK_BYTES: usize = 4096;
 
 /// The most elements of A, and of B, that a super-block packs.
 const PACKED_ELEMENTS: usize = 1 << 20;
+
+/// Steps of K of B that are packed at a time: two threads that need the same panels share the work by such parts.
+const PACKED_DEPTH: usize = 64;
 
 /// The most columns of a super-block.
 const SUPER_COLS: usize = 4096;
@@ -35,15 +41,22 @@ const SUPER_COLS: usize = 4096;
 const B_IN_PLACE_ROWS: usize = 512;
 const A_IN_PLACE_COLS: usize = 1024;
 
-/// The same for an A whose rows crowd few sets of the L1 cache, and for one with neither stride 1.
-const A_CROWDED_COLS: usize = 64;
+/// The same for operands whose rows or columns crowd few sets of the L1 cache, and for an A with neither stride 1.
+///
+/// The rows of a tile are all live at a time, so that they suffer most.
+const B_CROWDED_ROWS: usize = 320;
+const A_CROWDED_COLS: usize = 128;
+const A_CROWDED_ROWS_COLS: usize = 64;
 
-/// Row strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
+/// Strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
 const SET_BYTES: usize = 4096;
 
-/// The largest rectangle, in panels: its blocks of B and C fit half of a typical L2 cache.
+/// The most panels of rows of a rectangle, and the most bytes of B that belong to it: half of a 1 MiB L2 cache.
 const RECTANGLE_ROWS: usize = 20;
-const RECTANGLE_COLS: usize = 4;
+const RECTANGLE_BYTES: usize = 512 << 10;
+
+/// The fewest panels of rows of a rectangle that goes over several blocks of K, each of which loads B anew.
+const BLOCKED_ROWS: usize = 5;
 
 /// Rectangles that a thread should get, as long as each has so many multiply-adds.
 const RECTANGLES_PER_THREAD: usize = 16;
@@ -111,10 +124,18 @@ impl Plan {
         (a, b)
     }
 
-    /// Elements of workspace that [`run`] needs.
+    /// Parts of A and of B that are packed each on its own.
+    fn parts(&self) -> (usize, usize) {
+        let a = if self.pack_a { self.super_rows } else { 0 };
+        let groups = self.super_cols.div_ceil(PANELS_AT_ONCE);
+        let b = if self.pack_b { groups * self.super_depth.div_ceil(PACKED_DEPTH) } else { 0 };
+        (a, b)
+    }
+
+    /// Elements of workspace that [`run`] needs: the packed operands, and an element for the state of each part.
     pub(super) fn elements<T: Element>(&self, kernels: &Kernels<T>) -> usize {
-        let (a, b) = self.packed(kernels);
-        a.next_multiple_of(64) + b
+        let ((a, b), parts) = (self.packed(kernels), self.parts());
+        a.next_multiple_of(64) + b.next_multiple_of(64) + parts.0 + parts.1
     }
 
     /// The rows of panel `panel`: the first panels are one row higher where the rows do not divide evenly.
@@ -127,15 +148,29 @@ impl Plan {
 /// The most columns for which A is read where it lies.
 fn a_in_place_cols<T>(job: &Job<T>) -> usize {
     match (job.a.row_stride, job.a.col_stride) {
-        (1, _) => A_IN_PLACE_COLS,
-        (rows, 1) if !(rows.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES) => A_IN_PLACE_COLS,
-        _ => A_CROWDED_COLS,
+        (1, columns) => {
+            if crowded::<T>(columns) {
+                A_CROWDED_COLS
+            } else {
+                A_IN_PLACE_COLS
+            }
+        }
+        (rows, 1) if !crowded::<T>(rows) => A_IN_PLACE_COLS,
+        _ => A_CROWDED_ROWS_COLS,
     }
 }
 
 /// The most rows for which B is read where it lies; the kernels need contiguous rows.
 fn b_in_place_rows<T>(job: &Job<T>) -> usize {
-    if job.b.col_stride == 1 { B_IN_PLACE_ROWS } else { 0 }
+    match (job.b.col_stride, crowded::<T>(job.b.row_stride)) {
+        (1, false) => B_IN_PLACE_ROWS,
+        (1, true) => B_CROWDED_ROWS,
+        _ => 0,
+    }
+}
+
+fn crowded<T>(stride: isize) -> bool {
+    (stride.unsigned_abs() * size_of::<T>()).is_multiple_of(SET_BYTES)
 }
 
 /// The length of a block of K: a function of k alone, and as even as can be.
@@ -145,19 +180,24 @@ fn k_block<T>(k: usize) -> usize {
 }
 
 /// Rows and columns of a rectangle, in panels: smaller than the largest where that gives every thread its share.
+///
+/// Rows go first: a thread takes rectangles one below the other, so that their B stays in its cache, while fewer columns
+/// mean that each panel of A is read more often.
 fn rectangle<T: Element>(kernels: &Kernels<T>, job: &Job<T>, panels: (usize, usize), threads: usize) -> (usize, usize) {
-    let (mut rows, mut cols) = (panels.0.min(RECTANGLE_ROWS), panels.1.min(RECTANGLE_COLS));
+    let k_block = k_block::<T>(job.k);
+    let fit = RECTANGLE_BYTES / (k_block * kernels.max_cols() * size_of::<T>());
+    let (mut rows, mut cols) = (panels.0.min(RECTANGLE_ROWS), panels.1.min(fit.max(1)));
     if threads == 1 {
         return (rows, cols);
     }
+    let fewest = if job.k > k_block { BLOCKED_ROWS } else { 1 };
     loop {
-        let (high, wide) = (rows * kernels.max_rows(), cols * kernels.max_cols());
+        let macs = rows * kernels.max_rows() * cols * kernels.max_cols() * job.k;
         let count = panels.0.div_ceil(rows) * panels.1.div_ceil(cols);
-        let enough = count >= RECTANGLES_PER_THREAD * threads;
-        if enough || high * wide * job.k < 2 * RECTANGLE_MACS || rows * cols == 1 {
+        if count >= RECTANGLES_PER_THREAD * threads || macs < 2 * RECTANGLE_MACS || rows * cols == 1 {
             return (rows, cols);
         }
-        if rows > 1 && (high >= wide || cols == 1) {
+        if rows > fewest || cols == 1 {
             rows = rows.div_ceil(2);
         } else {
             cols = cols.div_ceil(2);
@@ -170,9 +210,15 @@ fn rectangle<T: Element>(kernels: &Kernels<T>, job: &Job<T>, panels: (usize, usi
 /// # Safety
 /// The processor has the instruction set, the operands are valid, `memory` has [`Plan::elements`], k is not 0.
 pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Job<T>, crew: &Crew<'_>, memory: *mut T) {
-    let packed_b = memory.wrapping_add(plan.packed(kernels).0.next_multiple_of(64));
+    const { assert!(size_of::<T>() >= size_of::<AtomicU32>(), "the state of a part fits an element") };
+    let (elements, parts) = (plan.packed(kernels), plan.parts());
+    let packed_b = memory.wrapping_add(elements.0.next_multiple_of(64));
+    let states = packed_b.wrapping_add(elements.1.next_multiple_of(64)).cast::<AtomicU32>();
     for col in (0..plan.col_panels).step_by(plan.super_cols) {
         for k in (0..job.k).step_by(plan.super_depth) {
+            // B stays packed for all super-blocks of these columns and steps.
+            // SAFETY: the states lie behind the packed operands, and no thread is inside a super-block.
+            let ready_b = unsafe { Ready::new(states.add(parts.0), parts.1) };
             for row in (0..plan.row_panels).step_by(plan.super_rows) {
                 let block = Block {
                     kernels,
@@ -183,9 +229,12 @@ pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Jo
                     depth: k..job.k.min(k + plan.super_depth),
                     packed_a: memory,
                     packed_b,
+                    // SAFETY: as above.
+                    ready_a: unsafe { Ready::new(states, parts.0) },
+                    ready_b,
                 };
-                // SAFETY: passed on to the caller; B stays packed from the first block of rows on.
-                unsafe { block.run(crew, row == 0) }
+                // SAFETY: passed on to the caller.
+                unsafe { block.run(crew) }
             }
         }
     }
@@ -204,87 +253,90 @@ struct Block<'a, T: 'static> {
     depth: Range<usize>,
     packed_a: *mut T,
     packed_b: *mut T,
+    /// By panel.
+    ready_a: Ready<'a>,
+    /// By group of panels, then by part of the depth.
+    ready_b: Ready<'a>,
 }
 
-// SAFETY: the packed panels are each written by one task, before the tasks that read them go on.
+// SAFETY: `ready_a` and `ready_b` let one thread write a packed panel, and others read it afterwards.
 unsafe impl<T> Sync for Block<'_, T> {}
 
 impl<T: Element> Block<'_, T> {
     /// # Safety
     /// See [`run`].
-    unsafe fn run(&self, crew: &Crew<'_>, first: bool) {
+    unsafe fn run(&self, crew: &Crew<'_>) {
         let plan = self.plan;
-        let group_a = (PANELS_AT_ONCE * 256).div_ceil(self.depth.len().max(256));
-        let groups_a = if plan.pack_a { self.rows.len().div_ceil(group_a) } else { 0 };
-        let groups_b = if plan.pack_b && first { self.cols.len().div_ceil(PANELS_AT_ONCE) } else { 0 };
-        let packing = groups_a + groups_b;
         let (across, down) = (self.cols.len().div_ceil(plan.rect_cols), self.rows.len().div_ceil(plan.rect_rows));
-        if packing == 0 && across * down == 1 {
-            // SAFETY: passed on to the caller; there is nothing to wait for.
-            return unsafe { self.rectangle(self.rows.clone(), self.cols.clone()) };
-        }
         let part = |all: &Range<usize>, index: usize, parts: usize| {
             all.start + all.len() * index / parts..all.start + all.len() * (index + 1) / parts
         };
-        let packed = AtomicUsize::new(0);
-        crew.for_each(packing + across * down, &|tasks| {
+        crew.for_each(across * down, &|tasks| {
             for task in tasks {
-                // SAFETY: passed on to the caller; tasks write disjoint panels and rectangles, and a rectangle comes
-                // after all panels.
-                unsafe {
-                    if task < groups_a {
-                        let _done = Done(&packed);
-                        self.pack_a(self.rows.start + task * group_a, group_a);
-                    } else if task < packing {
-                        let _done = Done(&packed);
-                        self.pack_b(self.cols.start + (task - groups_a) * PANELS_AT_ONCE);
-                    } else {
-                        wait_for(&packed, packing);
-                        let (i, j) = ((task - packing) / across, (task - packing) % across);
-                        self.rectangle(part(&self.rows, i, down), part(&self.cols, j, across));
-                    }
-                }
+                // Down the rows first: rectangles side by side share cache lines of C, and two threads at a time would
+                // take them from each other.
+                let (i, j) = (task % down, task / down);
+                // SAFETY: passed on to the caller; rectangles are disjoint.
+                unsafe { self.rectangle(part(&self.rows, i, down), part(&self.cols, j, across)) }
             }
         });
     }
 
+    /// Packs a panel of A unless it is packed.
+    ///
     /// # Safety
     /// See [`run`].
-    unsafe fn pack_a(&self, first: usize, count: usize) {
-        for panel in first..self.rows.end.min(first + count) {
-            let rows = self.plan.rows(panel);
-            // SAFETY: the panel lies in the packed part for A.
+    unsafe fn ensure_a(&self, panel: usize) {
+        let index = panel - self.rows.start;
+        self.ready_a.ensure(index..index + 1, |_| {
+            // SAFETY: the panel lies in the packed part for A, and belongs to this thread while it packs.
             unsafe {
-                let dst = self.packed_a.add((panel - self.rows.start) * self.kernels.a_width() * self.depth.len());
-                pack_a(self.kernels, &self.job.a, rows, self.depth.clone(), dst);
+                let dst = self.packed_a.add(index * self.kernels.a_width() * self.depth.len());
+                pack_a(self.kernels, &self.job.a, self.plan.rows(panel), self.depth.clone(), dst);
             }
-        }
+        });
     }
 
+    /// Packs the panels `cols` of B, and those of their groups, unless they are packed.
+    ///
     /// # Safety
     /// See [`run`].
-    unsafe fn pack_b(&self, first: usize) {
-        let panels = first..self.cols.end.min(first + PANELS_AT_ONCE);
-        // SAFETY: the panels lie in the packed part for B.
-        unsafe {
-            let dst = self.packed_b.add((first - self.cols.start) * self.kernels.max_cols() * self.depth.len());
-            pack_b(self.kernels, &self.job.b, self.depth.clone(), self.job.n, panels, dst);
-        }
+    unsafe fn ensure_b(&self, cols: Range<usize>) {
+        let (width, height) = (self.kernels.max_cols(), self.depth.len());
+        let chunks = height.div_ceil(PACKED_DEPTH);
+        let group = |panel: usize| (panel - self.cols.start) / PANELS_AT_ONCE;
+        self.ready_b.ensure(group(cols.start) * chunks..(group(cols.end - 1) + 1) * chunks, |part| {
+            let (first, since) = (part / chunks * PANELS_AT_ONCE, part % chunks * PACKED_DEPTH);
+            let panels = self.cols.start + first..self.cols.end.min(self.cols.start + first + PANELS_AT_ONCE);
+            let depth = self.depth.start + since..self.depth.end.min(self.depth.start + since + PACKED_DEPTH);
+            // SAFETY: the panels lie in the packed part for B, and these steps belong to this thread while it packs.
+            unsafe {
+                let dst = self.packed_b.add((first * height + since) * width);
+                pack_b(self.kernels, &self.job.b, depth, self.job.n, panels, dst, height);
+            }
+        });
     }
 
     /// Computes the rectangle of the panels `rows` x `cols` over the depth of the block.
     ///
     /// # Safety
-    /// See [`run`]; the panels are packed.
+    /// See [`run`].
     unsafe fn rectangle(&self, rows: Range<usize>, cols: Range<usize>) {
         let (plan, job, width) = (self.plan, self.job, self.kernels.max_cols());
         let columns = cols.start * width..job.n.min(cols.end * width);
+        if plan.pack_b {
+            // SAFETY: the panels exist.
+            unsafe { self.ensure_b(cols.clone()) }
+        }
         for k in self.depth.clone().step_by(plan.k_block) {
             let depth = plan.k_block.min(self.depth.end - k);
             for panel in rows.clone() {
                 let strip = plan.rows(panel);
                 // SAFETY: the panels, rows and columns exist, and the rectangle belongs to this task alone.
                 unsafe {
+                    if plan.pack_a && k == self.depth.start {
+                        self.ensure_a(panel);
+                    }
                     self.strip(panel, strip.clone(), cols.clone(), k, depth);
                     if k + depth == job.k {
                         job.finish(strip, columns.clone());
@@ -346,29 +398,6 @@ impl<T: Element> Block<'_, T> {
                     job.scatter(tile.c, width, strip.clone(), col..col + count, add);
                 }
             }
-        }
-    }
-}
-
-/// Counts a packing task when it ends, however it ends, so that nobody waits for ever.
-struct Done<'a>(&'a AtomicUsize);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
-    }
-}
-
-/// Waits until `packed` reaches `all`.
-fn wait_for(packed: &AtomicUsize, all: usize) {
-    let mut rounds = 0u32;
-    while packed.load(Ordering::Acquire) < all {
-        rounds += 1;
-        if rounds < 2000 {
-            std::hint::spin_loop();
-        } else {
-            // The thread that packs may have lost its core to this loop.
-            std::thread::yield_now();
         }
     }
 }
