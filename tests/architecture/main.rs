@@ -16,6 +16,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/contract/mod.rs",
     "backends/src/cpu/contract/pack.rs",
     "backends/src/cpu/contract/portable.rs",
+    "backends/src/cpu/contract/ready.rs",
     "backends/src/cpu/contract/small.rs",
     "backends/src/cpu/contract/tests.rs",
     "backends/src/cpu/contract/tests/problem.rs",
@@ -26,7 +27,6 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/program.rs",
     "backends/src/cpu/run.rs",
     "backends/src/cpu/run/control.rs",
-    "backends/src/cpu/wide/code.rs",
     "tests/guarantees/allocator.rs",
 ];
 

@@ -247,7 +247,9 @@ fn fresh_layers_have_keras_first_weights() {
         }
     }
     let names = lehr::tree::names(&nn::Sequential::new().with(layer).with(Gru::new(3, 2, &mut Keys::new(1))));
-    assert_eq!(names, ["0.weight", "0.recurrent", "0.bias", "1.weight", "1.recurrent", "1.bias", "1.recurrent_bias"]);
+    let want =
+        ["[0].weight", "[0].recurrent", "[0].bias", "[1].weight", "[1].recurrent", "[1].bias", "[1].recurrent_bias"];
+    assert_eq!(names, want);
 }
 
 #[test]
