@@ -164,7 +164,8 @@ fn check(spec: &Spec, inputs: &[Array], result: &Array) -> Result<(), String> {
         let products = (0..spec.k).map(|p| at(a, left, item, i, p) * at(b, right, item, p, j));
         let (want, size) = products.fold((0.0, 0.0), |(sum, size), x: f64| (sum + x, size + x.abs()));
         let got = f64::from(c[(item * spec.m + i) * spec.n + j]);
-        if !((got - want).abs() <= 1e-6 * size) {
+        let error = (got - want).abs();
+        if error.is_nan() || error > 1e-6 * size {
             return Err(format!("{}: element ({item}, {i}, {j}) is {got}, not {want}", spec.text));
         }
     }
