@@ -66,9 +66,8 @@ fn run() -> Result<(), String> {
                 config.options = config.options.threads(n);
             }
             "--vectors" => {
-                let name = value()?;
-                let found = Vectors::ALL.into_iter().find(|v| v.name() == name);
-                config.options = config.options.vectors(found.ok_or_else(|| format!("there are no vectors `{name}`"))?);
+                let vectors: Vectors = value()?.parse().map_err(|e| format!("{e}"))?;
+                config.options = config.options.vectors(vectors);
             }
             "--backend" => {
                 let backend: Backend = value()?.parse().map_err(|e| format!("{e}"))?;

@@ -35,6 +35,25 @@ impl Vectors {
     }
 }
 
+impl std::fmt::Display for Vectors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Vectors {
+    type Err = UnknownVectors;
+
+    fn from_str(s: &str) -> Result<Self, UnknownVectors> {
+        Self::ALL.into_iter().find(|v| v.name() == s).ok_or_else(|| UnknownVectors(s.to_owned()))
+    }
+}
+
+/// A spelling that names no vectors.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` are no vectors; there are `auto`, `avx512`, `avx2`, `portable` and `scalar`")]
+pub struct UnknownVectors(pub String);
+
 /// The capabilities of a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {

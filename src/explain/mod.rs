@@ -150,7 +150,7 @@ pub struct KernelExplanation {
     pub emitter: String,
     /// Its text.
     pub text: String,
-    /// Cranelift's IR as emitted, if asked for.
+    /// Cranelift's IR as emitted, if asked for; empty where Cranelift did not make the code.
     pub clif: Option<String>,
     /// Machine code as text, if asked for.
     pub asm: Option<String>,

@@ -21,7 +21,7 @@ fn code_on_request() {
     let text = "graph @a(%x: f32[n]) -> (f32[n]) {\n  %0 = tanh %x : f32[n]\n  return %0\n}\n";
     let file = folder.write("a.lehr", text);
     let (plain, _) = check(&folder.lehr(&["explain", &file]), 0);
-    let (clif, _) = check(&folder.lehr(&["explain", &file, "--clif"]), 0);
+    let (clif, _) = check(&folder.lehr(&["explain", &file, "--clif", "--vectors", "portable"]), 0);
     let (asm, _) = check(&folder.lehr(&["explain", &file, "--asm"]), 0);
     assert!(!plain.contains("block0") && clif.contains("block0") && asm.contains("ret"), "{plain}{clif}{asm}");
 }

@@ -11,7 +11,7 @@ use crate::{Explain, Format, file};
 pub(crate) fn explain(args: &Explain) -> Result<String, Failure> {
     let (graph, place) = file::graph(&args.file, args.graph.as_deref())?;
     let fail = |e| Failure::about(&place, e);
-    let mut options = Options::default().backend(args.backend);
+    let mut options = Options::default().backend(args.backend).vectors(args.vectors);
     options.passes.stop_after.clone_from(&args.after);
     let graph_only = args.after.is_some() || args.format != Format::Text;
     if graph_only {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lehr::Backend;
+use lehr::{Backend, Vectors};
 
 mod check;
 mod explain;
@@ -52,6 +52,9 @@ struct Explain {
     /// What it is compiled for.
     #[arg(long, default_value_t)]
     backend: Backend,
+    /// The vectors of native code: auto, avx512, avx2 or portable.
+    #[arg(long, default_value_t)]
+    vectors: Vectors,
     /// The graph, if the file has several.
     #[arg(long, value_name = "NAME")]
     graph: Option<String>,
@@ -82,6 +85,9 @@ struct Run {
     /// What runs it.
     #[arg(long, default_value_t)]
     backend: Backend,
+    /// The vectors of native code: auto, avx512, avx2 or portable.
+    #[arg(long, default_value_t)]
+    vectors: Vectors,
     /// The graph, if the file has several.
     #[arg(long, value_name = "NAME")]
     graph: Option<String>,
