@@ -80,14 +80,9 @@ pub(crate) fn emitters(kernels: &[Arc<Kernel>], vectors: Vectors) -> Result<Vec<
 /// The code of kernels as text.
 pub(crate) fn listings(kernels: &[Arc<Kernel>], vectors: Vectors) -> Result<Vec<Listing>> {
     let kernels: Vec<&Kernel> = kernels.iter().map(|k| &**k).collect();
-    let unit = |vectors| {
-        let compiler = Compiler::new(CodeOptions { vectors, texts: true, ..CodeOptions::default() });
-        compiler.and_then(|c| c.compile(&kernels)).map_err(|e| Error::Backend(e.to_string()))
-    };
-    // Wide code has no CLIF, so that of the portable code stands in its place.
-    let (used, portable) = (unit(vectors)?, unit(Vectors::Portable)?);
-    let both = used.reports().iter().zip(portable.reports());
-    Ok(both.map(|(used, portable)| Listing { clif: portable.clif.clone(), asm: used.disassembly.clone() }).collect())
+    let compiler = Compiler::new(CodeOptions { vectors, texts: true, ..CodeOptions::default() });
+    let unit = compiler.and_then(|c| c.compile(&kernels)).map_err(|e| Error::Backend(e.to_string()))?;
+    Ok(unit.reports().iter().map(|r| Listing { clif: r.clif.clone(), asm: r.disassembly.clone() }).collect())
 }
 
 /// Makes the next installations of code fail, or succeed again.
