@@ -179,7 +179,7 @@ pub(crate) fn check(name: &str, graph: &Graph, args: &[Array], wrt: &[usize]) {
 }
 
 /// As [`check`], and backwards only where there is a reverse mode; where there is none it says so.
-fn check_modes(name: &str, graph: &Graph, args: &[Array], wrt: &[usize], reverse: bool) {
+pub(crate) fn check_modes(name: &str, graph: &Graph, args: &[Array], wrt: &[usize], reverse: bool) {
     const H: f64 = 1e-5;
     let moves: Vec<Array> = wrt.iter().map(|&i| random(args[i].shape(), -1., 1., 1000 + i as u64)).collect();
     let moved = |h: f64| {

@@ -5,6 +5,7 @@ mod calls;
 mod chains;
 mod derivatives;
 mod errors;
+mod nested;
 mod passes;
 mod reverse_rules;
 mod rule_examples;
