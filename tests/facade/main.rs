@@ -13,6 +13,7 @@ mod errors;
 mod flops;
 mod gradchecks;
 mod index;
+mod jax;
 mod layers;
 mod modes;
 mod nans;
