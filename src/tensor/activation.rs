@@ -13,7 +13,7 @@ impl Tensor {
     /// `max(x, 0)`; NaN stays.
     ///
     /// # Gradient
-    /// 1 above 0, 0 below, a half at 0.
+    /// 1 above 0, 0 elsewhere, at 0 too (JAX's convention).
     /// ```
     /// use lehr::Tensor;
     /// assert_eq!(Tensor::from([-1.0f32, 2.0]).relu().to_string(), "[0,2]");
@@ -21,28 +21,37 @@ impl Tensor {
     #[track_caller]
     #[must_use]
     pub fn relu(&self) -> Self {
-        self.maximum(0)
+        if self.dtype().is_none_or(|d| !d.is_inexact()) {
+            return self.maximum(0);
+        }
+        let loc = Loc::caller();
+        let call = Composite { name: "relu", attrs: Attrs::new(), operands: &[self], loc: &loc };
+        // The slope of the maximum would be a half at 0.
+        settle(call.call_with_jvp(&|p| p[0].maximum(0), &|p, t| [p[0].maximum(0), Self::select(&p[0].gt(0), &t[0], 0)]))
     }
 
-    /// `x` above 0, `slope · x` below.
+    /// `x` from 0 on, `slope · x` below.
     ///
     /// # Gradient
-    /// 1 above 0, `slope` elsewhere.
+    /// 1 from 0 on (JAX's convention), `slope` elsewhere.
     #[track_caller]
     #[must_use]
     pub fn leaky_relu(&self, slope: f64) -> Self {
-        Self::select(&self.gt(0), self, self * slope)
+        Self::select(&self.ge(0), self, self * slope)
     }
 
     /// `x` above 0, `alpha (e^x - 1)` below.
     ///
     /// # Gradient
-    /// 1 above 0, `alpha e^x` below; finite everywhere.
+    /// 1 above 0, `alpha e^x` elsewhere, at 0 too; finite everywhere.
     #[track_caller]
     #[must_use]
     pub fn elu(&self, alpha: f64) -> Self {
-        // The exponential sees only what is not positive, so that its slope cannot overflow where it is not chosen.
-        Self::select(&self.gt(0), self, self.minimum(0).expm1() * alpha)
+        // The exponential sees only what is not positive, so that its slope cannot overflow where it is not chosen. A choice,
+        // since the slope of a minimum would be halved at 0.
+        let positive = self.gt(0);
+        let rest = Self::select(&positive, 0, self);
+        Self::select(&positive, self, rest.expm1() * alpha)
     }
 
     /// `x Φ(x) = x/2 · (1 + erf(x/√2))`, the exact Gaussian error linear unit.

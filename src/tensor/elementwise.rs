@@ -5,7 +5,7 @@ use lehr_ir::ops::unary::Domain;
 use lehr_ir::ops::{BinaryOp, UnaryOp};
 use lehr_ir::{DType, Kind};
 
-use super::operand::{Arg, Operand, align, common_dtype};
+use super::operand::{Arg, Operand, align, common_dtype, to_dtype};
 use super::{Built, Tensor, settle};
 
 impl Tensor {
@@ -242,9 +242,13 @@ impl Tensor {
     ///
     /// # Gradient
     /// 0.
+    /// # Numerics
+    /// Of the exact quotient: `1 / 0.1` rounds to 10, but 9 whole times the float next to 0.1 are in 1, as NumPy has it. With
+    /// [`Tensor::remainder`], `x = q · y + r`. Where `y` is 0, floats give the quotient's infinity or NaN.
     /// ```
     /// use lehr::Tensor;
     /// assert_eq!(Tensor::from([7, -7]).floor_divide(2).to_string(), "[3,-4]");
+    /// assert_eq!(Tensor::from([1.0f32]).floor_divide(0.1).to_string(), "[9]");
     /// ```
     #[track_caller]
     #[must_use]
@@ -254,7 +258,14 @@ impl Tensor {
         let dtype = common_dtype(&[&x, &y]);
         let q = settle(Self::try_binary(BinaryOp::Div, &x, &y, dtype, &loc));
         match dtype.kind() {
-            Kind::Float => q.floor(),
+            Kind::Float => {
+                // Without the remainder, which is exact, the division is of a multiple of `y` but for roundings.
+                let r = self.remainder(y.clone());
+                let multiple = Self::binary(BinaryOp::Sub, &x, &r.operand(), &loc);
+                let whole = Self::binary(BinaryOp::Div, &multiple.operand(), &y, &loc).round();
+                let divisor = settle(to_dtype("floor_divide", &y, dtype, &loc));
+                Self::select(&divisor.eq(0), q.floor(), whole)
+            }
             Kind::Signed => {
                 // Truncation went up where the remainder's sign is not the divisor's.
                 let r = Self::binary(BinaryOp::Rem, &x, &y, &loc);

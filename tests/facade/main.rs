@@ -14,6 +14,7 @@ mod flops;
 mod gradchecks;
 mod implicit;
 mod index;
+mod jax;
 mod layers;
 mod lstm_digits;
 mod memory;

@@ -4,8 +4,8 @@ use smallvec::SmallVec;
 
 use super::lower::Access;
 use super::{
-    Arity, Arrays, At, CompareOp, Lowering, MapEmitter, Operation, Partials, RuleError, Types, check_axes, check_axis,
-    not_linear, one, partial,
+    Arity, Arrays, At, CompareOp, Concat, Lowering, MapEmitter, Operation, Partials, RuleError, Slice, Types,
+    check_axes, check_axis, not_linear, one, partial,
 };
 use crate::array::{Array, Data, Sizes};
 use crate::attrs::{Attr, AttrError, Attrs, Reader};
@@ -60,7 +60,9 @@ impl ReduceOp {
 /// The operand's without `axes`.
 /// # Gradient
 /// Sum: the cotangent repeated. Max and min: shared equally among the elements that attain the extreme (JAX's convention).
-/// Prod: the product of the others, exact with any number of zeros in the first order.
+/// Prod: the product of the others. Over axes of known size it is that of a tree of products, exact with any number of zeros
+/// and to any order, as JAX has it; over an axis of a named size it is exact in the first order, and in higher ones where nothing
+/// is 0.
 /// # Numerics
 /// The evaluator folds floats in `f64` and rounds once. Compiled code folds in the dtype, in the order that
 /// [`crate::kernel`] fixes from the shape alone.
@@ -90,6 +92,42 @@ impl Reduce {
         let count = b.sum(ones, &self.axes)?;
         let count = b.broadcast_reduced(count, &ty.shape, &self.axes)?;
         Ok(b.div(ones, count)?)
+    }
+
+    /// The product's tangent, halves multiplied by halves until one element is left along each axis; `None` if an axis has a
+    /// named size. Nothing is divided, so that zeros need no care in any order.
+    fn tree_tangent(&self, b: &mut Builder, x: Value, t: Value) -> Result<Option<Value>, RuleError> {
+        let sizes = self.axes.iter().map(|&a| b.ty(x).shape[a].as_const()).collect::<Option<SmallVec<[i64; 4]>>>();
+        let Some(sizes) = sizes else { return Ok(None) };
+        let (mut x, mut t) = (x, t);
+        // From the last axis on, so that the axes before keep their numbers.
+        for (&axis, size) in self.axes.iter().zip(sizes).rev() {
+            if size == 0 {
+                (x, t) = (b.reduce(ReduceOp::Prod, x, &[axis])?, b.sum(t, &[axis])?);
+                continue;
+            }
+            let mut n = size;
+            while n > 1 {
+                let half = n / 2;
+                let part = |b: &mut Builder, v: Value, from: i64, to: i64| {
+                    let op = Slice::along(&b.ty(v).shape, axis, from.into(), to.into());
+                    b.op(op.into(), &[v])
+                };
+                let [x0, t0] = [part(b, x, 0, half)?, part(b, t, 0, half)?];
+                let [x1, t1] = [part(b, x, half, 2 * half)?, part(b, t, half, 2 * half)?];
+                let (left, right) = (b.mul(t0, x1)?, b.mul(t1, x0)?);
+                let (mut x2, mut t2) = (b.mul(x0, x1)?, b.add(left, right)?);
+                if n % 2 == 1 {
+                    let [x3, t3] = [part(b, x, n - 1, n)?, part(b, t, n - 1, n)?];
+                    x2 = b.op(Concat { axis }.into(), &[x2, x3])?;
+                    t2 = b.op(Concat { axis }.into(), &[t2, t3])?;
+                }
+                (x, t, n) = (x2, t2, half + n % 2);
+            }
+            let shape = without_axes(&b.ty(x).shape, &[axis]);
+            (x, t) = (b.reshape(x, &shape)?, b.reshape(t, &shape)?);
+        }
+        Ok(Some(t))
     }
 
     /// The product of all other elements, for each element.
@@ -175,6 +213,9 @@ impl Operation for Reduce {
                 b.mul(t, w)?
             }
             ReduceOp::Prod => {
+                if let Some(t) = self.tree_tangent(b, at.operands[0], t)? {
+                    return Ok(partial(Some(t)));
+                }
                 let w = self.others(b, at)?;
                 b.mul(t, w)?
             }

@@ -232,10 +232,9 @@ fn reduce(op: ReduceOp) -> Vec<Case> {
     match op {
         ReduceOp::Sum => axes.into_iter().map(of).collect(),
         ReduceOp::Prod => {
-            // The second derivative is exact without zeros alone.
             let mut all: Vec<Case> = axes.into_iter().map(of).collect();
             let zeros = Array::from([[0.0, 2.0, 3.0], [0.0, 0.0, 5.0]]);
-            all.push(Case::op("prod_zeros", Reduce { op, axes: smallvec![1] }, vec![zeros]).rough());
+            all.push(Case::op("prod_zeros", Reduce { op, axes: smallvec![1] }, vec![zeros]));
             all
         }
         ReduceOp::Max | ReduceOp::Min => axes.into_iter().map(|a| of(a).rough()).collect(),

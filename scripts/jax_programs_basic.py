@@ -1,0 +1,242 @@
+"""Programs of single operations: elementwise, reductions, contractions, shapes, indexing, losses."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+V = (4,)
+
+
+def define(add):
+    elementwise(add)
+    reductions(add)
+    contractions(add)
+    shapes(add)
+    indexing(add)
+    losses(add)
+
+
+def elementwise(add):
+    add("neg", jnp.negative, V)
+    add("abs", jnp.abs, V)
+    add("sign", jnp.sign, V)
+    add("floor", jnp.floor, V)
+    add("ceil", jnp.ceil, V)
+    add("trunc", jnp.trunc, V)
+    add("round", jnp.round, V, low=-4, high=4)
+    add("sqrt", jnp.sqrt, V, low=0.1, high=4)
+    add("rsqrt", lax.rsqrt, V, low=0.1, high=4)
+    add("cbrt", jnp.cbrt, V)
+    add("exp", jnp.exp, V)
+    add("exp2", jnp.exp2, V)
+    add("expm1", jnp.expm1, V)
+    add("log", jnp.log, V, low=0.1, high=4)
+    add("log2", jnp.log2, V, low=0.1, high=4)
+    add("log1p", jnp.log1p, V, low=-0.9, high=4)
+    add("sin", jnp.sin, V, low=-9, high=9)
+    add("cos", jnp.cos, V, low=-9, high=9)
+    add("tan", jnp.tan, V, low=-1.4, high=1.4)
+    add("asin", jnp.arcsin, V, low=-0.9, high=0.9)
+    add("acos", jnp.arccos, V, low=-0.9, high=0.9)
+    add("atan", jnp.arctan, V)
+    add("sinh", jnp.sinh, V)
+    add("cosh", jnp.cosh, V)
+    add("tanh", jnp.tanh, V)
+    add("asinh", jnp.arcsinh, V)
+    add("acosh", jnp.arccosh, V, low=1.1, high=4)
+    add("atanh", jnp.arctanh, V, low=-0.9, high=0.9)
+    add("sigmoid", jax.nn.sigmoid, V, low=-5, high=5)
+    add("erf", jax.scipy.special.erf, V)
+    add("erfc", jax.scipy.special.erfc, V)
+    add("reciprocal", jnp.reciprocal, V, low=0.2)
+    add("square", jnp.square, V)
+    add("relu", jax.nn.relu, V)
+    add("relu6", jax.nn.relu6, V, low=-4, high=9)
+    add("leaky_relu", lambda x: jax.nn.leaky_relu(x, 0.25), V)
+    add("elu", lambda x: jax.nn.elu(x, 0.75), V)
+    add("gelu", lambda x: jax.nn.gelu(x, approximate=False), V)
+    add("gelu_tanh", lambda x: jax.nn.gelu(x, approximate=True), V)
+    add("silu", jax.nn.silu, V)
+    add("softplus", jax.nn.softplus, V)
+    add("log_sigmoid", jax.nn.log_sigmoid, V)
+    add("add", jnp.add, V, V)
+    add("sub", jnp.subtract, V, V)
+    add("mul", jnp.multiply, V, V)
+    add("div", jnp.divide, V, V, low=0.3)
+    add("rem", lax.rem, V, V, low=0.3, high=4)
+    add("remainder", jnp.remainder, V, V, low=-4, high=4)
+    add("floor_divide", jnp.floor_divide, V, V, low=-4, high=4)
+    add("maximum", jnp.maximum, V, V)
+    add("minimum", jnp.minimum, V, V)
+    add("pow", jnp.power, V, V, low=0.3)
+    add("pow_of_a_number", lambda x: jnp.power(1.75, x), V)
+    add("pow_negative", lambda x: x ** 0.5 + x ** -2 + x ** 3 + x ** 7, V, low=0.5)
+    add("pow_whole", lambda x: jnp.power(x, jnp.array([3, 2, -1, 0])), V, low=-2, high=-0.2)
+    add("atan2", jnp.arctan2, V, V)
+    add("hypot", lambda x, y: jnp.sqrt(x * x + y * y), V, V)
+    add("logaddexp", jnp.logaddexp, V, V)
+    add("clip", lambda x: jnp.clip(x, -0.5, 0.75), V)
+    add("clip_between", jnp.clip, V, V, V)
+    add("broadcast_operands", lambda x, y: x * y + x / (y * y + 1), (3, 1), (2,))
+    add("scalar_operands", lambda x: 3 - 2 * (x / 4 + 1) / (5 - x), ())
+    add("compare", lambda x, y: (x < y) * x + (x >= y) * y * y + (x != y), V, V)
+    add("select", lambda x, y: jnp.where(x > y, jnp.sin(x) * y, jnp.cos(y) + x), V, V)
+    add("select_nested", lambda x: jnp.where(x > 1, x * x, jnp.where(x > 0, jnp.exp(x), -x)), V)
+    add("logic", lambda x, y: jnp.where((x > 0) & ~(y > 0) | (x > y), x * y, y), V, V)
+    add("is_finite", lambda x: jnp.where(jnp.isfinite(1 / x) & ~jnp.isnan(x), jnp.exp(x), 0), V)
+    add("to_f32_and_back", lambda x: jnp.exp(x).astype(jnp.float32).astype(jnp.float64) * x, V)
+    add("to_integers", lambda x: (x * 3).astype(jnp.int64) * x, V)
+    add("to_bool", lambda x: x.astype(bool) * jnp.sin(x), V)
+
+
+def reductions(add):
+    m = (2, 3)
+    add("sum", jnp.sum, m)
+    add("sum_axis", lambda x: jnp.sum(x * x, axis=0), m)
+    add("sum_keepdims", lambda x: x / jnp.sum(x, axis=1, keepdims=True), m, low=0.2)
+    add("prod", jnp.prod, (5,))
+    add("prod_axis", lambda x: jnp.prod(x, axis=1), m)
+    add("prod_axes", lambda x: jnp.prod(x, axis=(0, 2)), (2, 2, 3))
+    add("max", jnp.max, m)
+    add("max_axis", lambda x: jnp.max(x * jnp.exp(x), axis=1), m)
+    add("min_axis", lambda x: jnp.min(jnp.sin(x), axis=0), m)
+    add("spread", lambda x: jnp.max(x * x, -1) - jnp.min(x * x, -1), m)
+    add("mean", lambda x: jnp.mean(jnp.exp(x)), m)
+    add("mean_axes", lambda x: jnp.mean(x ** 3, axis=(0, 2)), (2, 2, 2))
+    add("var", jnp.var, (5,))
+    add("std", lambda x: jnp.std(x, axis=1), m)
+    add("norm", lambda x: jnp.linalg.norm(x, axis=-1), m)
+    add("logsumexp", jax.scipy.special.logsumexp, (5,))
+    add("logsumexp_axis", lambda x: jax.scipy.special.logsumexp(3 * x, axis=1, keepdims=True) * x, m)
+    add("argmax", lambda x: jnp.argmax(x, axis=1) * x[:, 0], m)
+    add("argmax_pick", lambda x: jnp.take_along_axis(x * x, jnp.argmax(x, axis=1, keepdims=True), 1), m)
+    add("argmin_pick", lambda x: x * jnp.exp(x)[jnp.argmin(x)], (5,))
+    add("any_all", lambda x: jnp.where(jnp.any(x > 1, 1) & ~jnp.all(x > 0, 1), jnp.sum(x, 1), jnp.prod(x, 1)), m)
+    add("count", lambda x: jnp.sum(x > 0) * jnp.sum(x * x), m)
+    add("standardised", lambda x: (x - x.mean(0)) / (x.std(0) + 0.1), (3, 2))
+    add("moments", lambda x: jnp.mean((x - jnp.mean(x)) ** 3) / jnp.var(x) ** 1.5, (5,))
+    add("cumsum", lambda x: jnp.cumsum(x * x), (5,))
+    add("cumsum_reverse", lambda x: lax.cumsum(jnp.sin(x), reverse=True), (5,))
+    add("cumprod", jnp.cumprod, (5,))
+    add("cummax", lambda x: lax.cummax(x * x), (5,))
+    add("cumlogsumexp", lambda x: lax.cumlogsumexp(x), (5,))
+
+
+def contractions(add):
+    ein = jnp.einsum
+    add("dot_of_vectors", jnp.dot, V, V)
+    add("matvec", jnp.matmul, (2, 3), (3,))
+    add("vecmat", jnp.matmul, (2,), (2, 3))
+    add("matmul", jnp.matmul, (2, 3), (3, 2))
+    add("matmul_batched", jnp.matmul, (2, 2, 2), (2, 2, 2))
+    add("matmul_broadcast", jnp.matmul, (2, 1, 2, 2), (2, 2, 1))
+    add("dot_of_stacks", jnp.dot, (2, 1, 2), (2, 2, 1))
+    add("tensordot", lambda a, b: jnp.tensordot(a, b, ([0, 2], [1, 0])), (2, 1, 3), (3, 2, 2))
+    add("outer", jnp.outer, (3,), (2,))
+    add("bilinear", lambda x, a, y: x @ a @ y, (2,), (2, 3), (3,))
+    add("quadratic_form", lambda x, a: x @ (a + a.T) @ x, (3,), (3, 3))
+    add("gram", lambda x: jnp.tanh(x.T @ x), (3, 2))
+    add("trace_of_product", lambda a, b: ein("ij,ji->", a, b), (2, 3), (3, 2))
+    add("einsum_chain", lambda a, b, c: ein("ij,jk,kl->il", a, b, c), (2, 2), (2, 3), (3, 1))
+    add("einsum_transposed", lambda a, b: ein("bik,bjk->bji", a, b), (2, 2, 2), (2, 1, 2))
+    add("einsum_hadamard", lambda a, b: ein("ij,ij->i", a, b), (2, 3), (2, 3))
+    add("matrix_power", lambda a: a @ a @ a, (2, 2))
+    add("determinant", lambda a: a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0], (2, 2))
+    add("rayleigh_quotient", lambda a, x: x @ a @ x / (x @ x), (2, 2), (2,), low=0.3)
+    add("attention", attention, (3, 2), (3, 2), (3, 2))
+    add("attention_causal", lambda q, k, v: attention(q, k, v, jnp.tril(jnp.ones((3, 3), bool))), (3, 2), (3, 2), (3, 2))
+
+
+def attention(q, k, v, mask=None):
+    scores = q @ k.T / np.sqrt(2.0)
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ v
+
+
+def shapes(add):
+    add("reshape", lambda x: (x.reshape(3, 2) * jnp.arange(1, 3)).reshape(-1) ** 2, (2, 3))
+    add("transpose", lambda x: x.T * jnp.arange(1, 3) * x.T, (2, 3))
+    add("permute", lambda x: jnp.transpose(x, (2, 0, 1)) ** 2 * jnp.arange(2), (2, 2, 3))
+    add("swap_axes", lambda x: jnp.swapaxes(jnp.sin(x), 0, 2), (2, 1, 3))
+    add("slice", lambda x: x[1:, :2] * x[:-1, 1:], (3, 3))
+    add("slice_strided", lambda x: x[1::2] * x[:-1:2], (6,))
+    add("slice_backwards", lambda x: x[::-2] ** 2, (5,))
+    add("slice_position", lambda x: x[-1] * x[:, 0], (3, 3))
+    add("concat", lambda x, y: jnp.concatenate([x * 2, y, jnp.sin(x)], axis=1), (2, 2), (2, 1))
+    add("stack", lambda x, y: jnp.stack([x * y, x + y], axis=1), (3,), (3,))
+    add("split", lambda x: (lambda a, b, c: a * b + jnp.exp(c))(*jnp.split(x, 3)), (6,))
+    add("pad", lambda x: jnp.cumsum(jnp.pad(x, ((1, 0), (0, 2)), constant_values=0.5) ** 2, axis=1), (2, 2))
+    add("pad_negative", lambda x: lax.pad(x * x, 1.0, ((-1, 1, 0),)), (4,))
+    add("flip", lambda x: jnp.flip(x, 0) * x, (2, 3))
+    add("roll", lambda x: jnp.roll(x, 1) * x + jnp.roll(x, -2), (5,))
+    add("tile", lambda x: jnp.tile(x, (2, 2)) ** 2, (3,))
+    add("repeat", lambda x: jnp.repeat(x, 2, axis=1) * jnp.arange(4), (2, 2))
+    add("broadcast_to", lambda x: jnp.broadcast_to(jnp.exp(x), (2, 3)), (3,))
+    add("expand_squeeze", lambda x: jnp.squeeze(x[:, None, :] * x[:, :, None], None), (2, 2))
+    add("triangles", lambda x: jnp.tril(x) @ jnp.triu(x, 1), (3, 3))
+    add("diagonal", lambda x: jnp.trace(x @ x) + jnp.sum(jnp.where(jnp.eye(3, dtype=bool), jnp.exp(x), 0)), (3, 3))
+    add("differences", lambda x: jnp.diff(x) / (1 + x[:-1] ** 2), (5,))
+    add("convolution", lambda x, k: jnp.convolve(x, k[::-1], "valid"), (6,), (3,))
+    add("moving_average", lambda x: (x[:-2] + x[1:-1] + x[2:]) ** 2 / 3, (6,))
+
+
+def indexing(add):
+    at = jnp.array
+    add("take", lambda x: jnp.take(x, at([2, 0, 2]), axis=0) ** 2, (3, 2))
+    add("take_negative", lambda x: jnp.take(jnp.sin(x), at([-1, 1]), axis=0), (4,))
+    add("take_axis", lambda x: jnp.take(x, at([[0, 2], [1, 1]]), axis=1) * 2, (2, 3))
+    add("take_outside", lambda x: x.at[at([1, 7, 0])].get(mode="fill", fill_value=0) ** 2, (3,))
+    add("take_along_axis", lambda x: jnp.take_along_axis(x, at([[2, 0], [1, 1]]), axis=1) ** 3, (2, 3))
+    add("take_by_argument", lambda x: x[jnp.floor(x[:1] * x[:1]).astype(jnp.int64)] * x, (5,))
+    add("one_hot", lambda x: jax.nn.one_hot(at([1, 0, 2]), 3) @ jnp.exp(x), (3,))
+    add("scatter_add", lambda x, u: x.at[at([1, 3, 1])].add(u * u) ** 2, (4,), (3,))
+    add("scatter_add_rows", lambda x, u: jnp.sin(x).at[at([2, 0])].add(u), (3, 2), (2, 2))
+    add("scatter_outside", lambda x, u: x.at[at([0, 9])].add(u) ** 2, (3,), (2,))
+    add("put", lambda x, u: x.at[at([2, 0])].set(u * 2) ** 2, (4,), (2,))
+    add("put_axis", lambda x, u: (x * x).at[:, at([1])].set(u), (2, 3), (2, 1))
+    add("scatter_mul", lambda x: (x * x).at[at([2, 0])].multiply(at([3.0, -0.5])), (3,))
+    add("segment_sum", lambda x: jax.ops.segment_sum(x * x, at([0, 1, 0, 2, 1]), 3), (5,))
+    add("embedding_bag", lambda t: jnp.tanh(t[at([[0, 2], [1, 1]])].sum(1)), (3, 2))
+
+
+def losses(add):
+    m = (2, 3)
+    one = jnp.array
+    add("softmax", lambda x: jax.nn.softmax(2 * x, axis=-1), m)
+    add("softmax_first_axis", lambda x: jax.nn.softmax(x, axis=0), m)
+    add("log_softmax", lambda x: jax.nn.log_softmax(x, axis=-1), m)
+    add("softmax_temperature", lambda x, t: jax.nn.softmax(x / t[0]), (4,), (1,), low=0.3)
+    add("layer_norm", layer_norm, m, (3,), (3,))
+    add("rms_norm", lambda x, g: x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-3) * g, m, (3,))
+    add("batch_norm", lambda x, g: (x - x.mean(0)) * lax.rsqrt(x.var(0) + 1e-3) * g, (3, 2), (2,))
+    add("softmax_cross_entropy", lambda x: -jax.nn.log_softmax(x)[jnp.arange(2), one([2, 0])], m)
+    add("cross_entropy_soft", lambda x, t: -jnp.sum(jax.nn.log_softmax(x) * jax.nn.softmax(t), -1), m, m)
+    add("sigmoid_cross_entropy", lambda x: jax.nn.softplus(x) - x * one([1.0, 0.0, 0.25, 1.0]), V, low=-6, high=6)
+    add("mse", lambda x, y: jnp.mean((x - y) ** 2), V, V)
+    add("mae", lambda x, y: jnp.mean(jnp.abs(x - y)), V, V)
+    add("huber", huber, V, V)
+    add("kl_divergence", lambda p, q: jnp.sum(jax.nn.softmax(p) * (jax.nn.log_softmax(p) - jax.nn.log_softmax(q))), V, V)
+    add("entropy", lambda x: -jnp.sum(jax.nn.softmax(x) * jax.nn.log_softmax(x), -1), m)
+    add("cosine_similarity", lambda x, y: x @ y / jnp.sqrt((x @ x) * (y @ y)), V, V)
+    add("focal", lambda x: -((1 - jax.nn.sigmoid(x)) ** 2) * jax.nn.log_sigmoid(x), V)
+    add("hinge", lambda x, y: jnp.mean(jnp.maximum(0, 1 - x * jnp.sign(y))), V, V)
+    add("contrastive", lambda x: -jnp.diagonal(jax.nn.log_softmax(x @ x.T / 0.5, axis=1)), (3, 2))
+    add("gaussian_likelihood", lambda x, m, s: jnp.sum(0.5 * ((x - m) / jnp.exp(s)) ** 2 + s), V, V, V)
+    add("gaussian_mixture", gaussian_mixture, (4,), (2,), (2,))
+
+
+def layer_norm(x, g, b):
+    mean = x.mean(-1, keepdims=True)
+    var = ((x - mean) ** 2).mean(-1, keepdims=True)
+    return (x - mean) * lax.rsqrt(var + 1e-5) * g + b
+
+
+def huber(x, y):
+    d = x - y
+    return jnp.where(jnp.abs(d) <= 0.75, 0.5 * d * d, 0.75 * (jnp.abs(d) - 0.375))
+
+
+def gaussian_mixture(x, means, logits):
+    log_each = jax.nn.log_softmax(logits) - 0.5 * (x[:, None] - means) ** 2
+    return -jax.scipy.special.logsumexp(log_each, axis=1).sum()
