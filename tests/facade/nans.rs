@@ -104,3 +104,26 @@ fn it_is_off_unless_asked_for() {
         assert!(y[0].is_nan());
     }
 }
+
+#[test]
+fn it_looks_into_loops_and_branches() {
+    use lehr::control::{cond, scan, while_loop};
+    let xs = Tensor::input("xs", F32, ["n"]).assume("n >= 1");
+    let line = line!() + 1;
+    let looped = scan(&Tensor::from(0.0f32), &xs, |sum, x| (sum + x.sqrt(), ())).0;
+    let first = xs.slice(0);
+    let other = line!() + 1;
+    let chosen = cond(&first.lt(0), || first.log(), || first.exp());
+    let third = line!() + 1;
+    let repeated = while_loop(&first, |x| x.gt(-2), |x| (x - 1.5).sqrt());
+    for backend in crate::backends() {
+        let says = |y: &Tensor, xs: Vec<f32>, op: &str, line: u32| {
+            let mut f = Function::new("f").output("y", y).compile(trap(backend)).unwrap();
+            let e = f.run([("xs", xs)]).unwrap_err().to_string();
+            assert!(e.contains(&format!("made by `{op}`")) && e.contains(&format!("nans.rs:{line}:")), "{e}");
+        };
+        says(&looped, vec![1.0, 4.0, -1.0, 9.0], "sqrt", line);
+        says(&chosen, vec![-1.0], "log", other);
+        says(&repeated, vec![4.0], "sqrt", third);
+    }
+}

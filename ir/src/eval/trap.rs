@@ -2,12 +2,14 @@
 
 use smallvec::SmallVec;
 
-use super::{EvalCx, EvalError, at, last_uses};
+use super::{EvalCx, EvalError, at, evaluate_bound, last_uses};
 use crate::array::Array;
 use crate::bindings::Bindings;
 use crate::graph::{Def, Graph, Value};
+use crate::literal::Literal;
 use crate::loc::Loc;
 use crate::ops::Op;
+use crate::ops::region::row;
 
 /// The first value with a NaN that was not made from another one.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,7 +47,8 @@ fn count_nan(a: &Array) -> usize {
 /// Evaluates a graph on arrays that are known to fit, and finds where the NaN of its first output or update that has one comes from;
 /// `None` if none has one.
 ///
-/// A NaN that is selected away is no cause. A call is looked into, so that the node is one that the user wrote.
+/// A NaN that is selected away is no cause. Calls, branches and the iteration of a loop that makes the first NaN are looked into, so
+/// that the node is one that the user wrote.
 ///
 /// # Errors
 /// As the evaluation of its operations.
@@ -89,10 +92,7 @@ fn trace(
                 causes[v.index()] = known;
                 continue;
             }
-            if let Op::Call(call) = &node.op {
-                let inner = trace(&call.body, &operands, bindings, loc, origins)?;
-                causes[v.index()] = call.body.roots().find_map(|v| inner[v.index()]);
-            }
+            causes[v.index()] = inside(&node.op, &operands, bindings, loc, origins)?;
             causes[v.index()].get_or_insert_with(|| {
                 let around = node.operands.iter().zip(&operands).map(|(&v, a)| (name(graph, v), range(a))).collect();
                 origins.push(origin(node.op.name(), name(graph, v), loc, a, around));
@@ -107,6 +107,60 @@ fn trace(
         }
     }
     Ok(causes)
+}
+
+/// The origin inside an operation that holds regions, whose operands have no NaN and whose results have; `None` for other operations.
+fn inside(
+    op: &Op,
+    operands: &[Array],
+    bindings: &Bindings,
+    loc: &Loc,
+    origins: &mut Vec<Origin>,
+) -> Result<Option<usize>, EvalError> {
+    let mut look = |region: &Graph, args: &[Array]| -> Result<Option<usize>, EvalError> {
+        let causes = trace(region, args, bindings, loc, origins)?;
+        Ok(region.roots().find_map(|v| causes[v.index()]))
+    };
+    match op {
+        Op::Call(call) => look(&call.body, operands),
+        Op::Case(case) => {
+            let index = operands.first().and_then(Array::item).map_or(0, |l| l.to_f64() as i64);
+            look(&case.branches[case.clamp(index)], &operands[1..])
+        }
+        Op::Scan(scan) => {
+            let n = EvalCx { bindings }.size(&scan.length)?;
+            let fixed = scan.consts + scan.carries;
+            let mut args = operands[..fixed].to_vec();
+            for step in 0..n {
+                let i = if scan.reverse { n - 1 - step } else { step };
+                args.truncate(fixed);
+                for xs in &operands[fixed..] {
+                    args.push(row(xs, i)?);
+                }
+                let out = evaluate_bound(&scan.body, &args, bindings)?.outputs;
+                if out.iter().any(has_nan) {
+                    return look(&scan.body, &args);
+                }
+                args.splice(scan.consts..fixed, out.into_iter().take(scan.carries));
+            }
+            Ok(None)
+        }
+        Op::While(l) => {
+            let mut args = operands.to_vec();
+            while evaluate_bound(&l.cond, &args, bindings)?.outputs.first().and_then(Array::item)
+                == Some(Literal::from(true))
+            {
+                let out = evaluate_bound(&l.body, &args, bindings)?.outputs;
+                if out.iter().any(has_nan) {
+                    return look(&l.body, &args);
+                }
+                args.truncate(l.consts);
+                args.extend(out);
+            }
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn origin(op: &str, name: String, loc: &Loc, a: &Array, operands: Vec<(String, [f64; 2])>) -> Origin {

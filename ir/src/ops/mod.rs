@@ -38,7 +38,7 @@ pub mod lower;
 pub mod pad;
 pub mod random;
 pub mod reduce;
-mod region;
+pub(crate) mod region;
 pub mod reshape;
 pub mod reverse;
 pub mod scan;

@@ -88,7 +88,7 @@ pub(super) fn output_types(region: &Graph) -> Types {
 }
 
 /// Row `i` of an array along its first axis.
-pub(super) fn row(array: &Array, i: usize) -> Result<Array, EvalError> {
+pub(crate) fn row(array: &Array, i: usize) -> Result<Array, EvalError> {
     let shape = array.shape().get(1..).unwrap_or_default();
     let n: usize = shape.iter().product();
     Ok(Array::from_data(shape, array.data().gather(i * n..(i + 1) * n))?)
