@@ -41,23 +41,37 @@ pub enum CompileError {
 /// Compiles a graph for a target.
 pub fn compile(graph: Graph, target: &Target, cx: &mut PassCx) -> Result<Compiled, CompileError> {
     let graph = pipeline::optimize(graph, cx)?;
-    lower_to_plan(graph, target, cx.options.rematerialize)
+    let Lowered { graph: again, fusion, plan, memory } = lower_to_plan(&graph, target, cx.options.rematerialize)?;
+    Ok(Compiled { graph: again.unwrap_or(graph), fusion, plan, memory })
+}
+
+/// What lowering a graph gave.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The graph, if values are computed again in it.
+    pub graph: Option<Graph>,
+    /// Which nodes became one kernel, and why.
+    pub fusion: Fusion,
+    /// The plan, with memory planned.
+    pub plan: Verified,
+    /// What the memory plan came to.
+    pub memory: MemoryReport,
 }
 
 /// The plan of a graph that has gone through the graph passes, with values computed again where that saves memory.
-pub fn lower_to_plan(graph: Graph, target: &Target, how: Rematerialize) -> Result<Compiled, CompileError> {
-    let (fusion, plan, memory) = plan_of(&graph, target)?;
+pub fn lower_to_plan(graph: &Graph, target: &Target, how: Rematerialize) -> Result<Lowered, CompileError> {
+    let (fusion, plan, memory) = plan_of(graph, target)?;
     if how.applies(&memory.arena)
-        && let Some((again, count)) = rematerialize(&graph, &fusion)
+        && let Some((again, count)) = rematerialize(graph, &fusion)
     {
         let (fusion, plan, mut less) = plan_of(&again, target)?;
         let saves = less.arena != memory.arena && graph.facts.decide_ge(&memory.arena, &less.arena) == Some(true);
         if saves {
             less.rematerialized = Some((count, memory.arena));
-            return Ok(Compiled { graph: again, fusion, plan, memory: less });
+            return Ok(Lowered { graph: Some(again), fusion, plan, memory: less });
         }
     }
-    Ok(Compiled { graph, fusion, plan, memory })
+    Ok(Lowered { graph: None, fusion, plan, memory })
 }
 
 /// Fuses, lowers and plans the memory of a graph that is ready for it.

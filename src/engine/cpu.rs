@@ -26,7 +26,7 @@ pub(crate) struct Cpu {
 impl Cpu {
     pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
         let machine = Machine::get(options.vectors)?;
-        let lowered = lower_to_plan(graph.clone(), &machine.target, options.passes.rematerialize);
+        let lowered = lower_to_plan(graph, &machine.target, options.passes.rematerialize);
         let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
         let program = Program::new(plan, &machine.compiler).map_err(|e| Error::Backend(e.to_string()))?;
         Ok(Self { program, pool: Host::get().pool(options.threads) })

@@ -10,7 +10,7 @@ use lehr_ir::graph::{Graph, Value};
 use lehr_ir::kernel::{Cost, Kernel};
 use lehr_ir::plan::{Place, StepKind};
 use lehr_ir::{Dim, Plan, Target};
-use lehr_passes::compile::{Compiled, lower_to_plan};
+use lehr_passes::compile::{Lowered, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
 use lehr_passes::plan_memory::MemoryReport;
 use lehr_passes::{PassCx, PassRecord, pipeline};
@@ -84,10 +84,12 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
         return Ok(());
     }
     let Some(target) = target(options)? else { return Ok(()) };
-    let lowered = lower_to_plan(e.graph.clone(), &target, options.passes.rematerialize);
-    let Compiled { graph, fusion, plan, memory } = lowered.map_err(|e| Error::Backend(e.to_string()))?;
-    numbers = numbers.follow(&e.graph, &graph);
-    e.graph = graph;
+    let lowered = lower_to_plan(&e.graph, &target, options.passes.rematerialize);
+    let Lowered { graph, fusion, plan, memory } = lowered.map_err(|e| Error::Backend(e.to_string()))?;
+    if let Some(graph) = graph {
+        numbers = numbers.follow(&e.graph, &graph);
+        e.graph = graph;
+    }
     let plan = plan.into_inner();
     e.groups = groups(&e.graph, &fusion, &numbers);
     e.memory = Some(memory_of(&plan, memory));

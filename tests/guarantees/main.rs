@@ -2,6 +2,7 @@
 //!
 //! Tests here count allocations and watch memory, so that one runs at a time.
 
+mod accuracy;
 mod allocator;
 mod digits;
 mod inputs;

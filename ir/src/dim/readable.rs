@@ -109,7 +109,8 @@ fn readings(coefficient: i64, others: Monomial, atom: &Atom) -> Vec<(Term, Atom)
 
 /// `rest - sum`, if every term of `sum` stands in `rest` with the same sign and at least its coefficient.
 fn take(rest: &[Term], sum: &Dim) -> Option<Vec<Term>> {
-    if sum.fault().is_some() {
+    // A remainder that is 0 takes nothing, and would be found for ever.
+    if sum.fault().is_some() || sum.is_zero() {
         return None;
     }
     let sum = sum.all_terms();

@@ -397,3 +397,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_remainder_that_is_zero_is_not_gathered() {
+    let (m, n) = (Dim::symbol("m").unwrap(), Dim::symbol("n").unwrap());
+    let nested = (&m + &(m.floordiv(8) * 56)).floordiv(64);
+    let dim = &m - &(nested * 8) - 7;
+    assert_eq!(dim.to_string().parse::<Dim>().unwrap(), dim);
+    let nested = (&n + &(n.floordiv(2) * 2)).floordiv(4);
+    let dim = &(&m * &n) - &(&m * &(nested * 2));
+    assert_eq!(dim.to_string().parse::<Dim>().unwrap(), dim);
+}
