@@ -144,15 +144,13 @@ impl<'g> Sweep<'g> {
             let operands: Operands = node.operands.iter().map(|v| self.map[v.index()]).collect();
             let flags: SmallVec<[bool; 3]> = node.operands.iter().map(|v| self.batched[v.index()]).collect();
             let is_batched = flags.contains(&true);
-            let regions = (!node.op.regions().is_empty()).then_some(&node.op);
-            if let (true, Some(done)) = (is_batched, regions.map(|op| bodies.control(b, op, &operands, &flags, size))) {
-                if let Some((results, batched)) = done? {
-                    for ((old, new), batched) in node.results().zip(results).zip(batched) {
-                        self.map[old.index()] = new;
-                        self.batched[old.index()] = batched;
-                    }
-                    continue;
+            let control = if is_batched { bodies.control(b, &node.op, &operands, &flags, size)? } else { None };
+            if let Some((results, batched)) = control {
+                for ((old, new), batched) in node.results().zip(results).zip(batched) {
+                    self.map[old.index()] = new;
+                    self.batched[old.index()] = batched;
                 }
+                continue;
             }
             let results: SmallVec<[Value; 1]> = if !is_batched {
                 let types = node.results().map(|v| self.graph.ty(v).clone()).collect();

@@ -54,10 +54,9 @@ pub fn rematerialize(graph: &Graph, fusion: &Fusion) -> Option<(Graph, usize)> {
     let peak = lives.peak()?;
     let mut chosen: FxHashMap<Value, Vec<NodeId>> = FxHashMap::default();
     for (v, life) in lives.values() {
-        if life.start < peak && life.end > peak && lives.late_users_are_kernels(v, peak) {
-            if let Some(again) = lives.again(v, peak) {
-                chosen.insert(v, again);
-            }
+        let late = life.start < peak && life.end > peak && lives.late_users_are_kernels(v, peak);
+        if let Some(again) = late.then(|| lives.again(v, peak)).flatten() {
+            chosen.insert(v, again);
         }
     }
     // What another value is made from again has to stay.

@@ -54,8 +54,11 @@ fn length(leaves: &[Tensor], loc: &Loc) -> Result<usize, Tensor> {
     n.ok_or_else(|| refuse("associative_scan", &[], "no tensor is given".to_owned(), "give one or more", loc))
 }
 
+/// Combines two lists of leaves row by row.
+type Combine<'a> = dyn Fn(&[Tensor], &[Tensor]) -> Vec<Tensor> + 'a;
+
 /// Pairs are combined, their prefixes taken, and the rows between filled in.
-fn prefixes(xs: &[Tensor], n: usize, combine: &dyn Fn(&[Tensor], &[Tensor]) -> Vec<Tensor>) -> Vec<Tensor> {
+fn prefixes(xs: &[Tensor], n: usize, combine: &Combine<'_>) -> Vec<Tensor> {
     if n < 2 {
         return xs.to_vec();
     }

@@ -107,13 +107,16 @@ impl Generator {
     }
 }
 
+/// Values, and the bound of each.
+type Bounded = (Vec<Array>, Vec<Bound>);
+
 /// Results and bounds of a loop or branch; `None` for operations that are no such.
 pub(crate) fn control(
     op: &Op,
     xs: &[&Array],
     es: &[&Bound],
     bindings: &Bindings,
-) -> Result<Option<(Vec<Array>, Vec<Bound>)>, EvalError> {
+) -> Result<Option<Bounded>, EvalError> {
     let mut args: Vec<Array> = xs.iter().map(|&x| x.clone()).collect();
     let mut bounds: Vec<Bound> = es.iter().map(|&e| e.clone()).collect();
     match op {
@@ -150,7 +153,7 @@ fn scan_rows(
     mut args: Vec<Array>,
     mut bounds: Vec<Bound>,
     bindings: &Bindings,
-) -> Result<(Vec<Array>, Vec<Bound>), EvalError> {
+) -> Result<Bounded, EvalError> {
     let cx = EvalCx { bindings };
     let n = cx.size(&scan.length)?;
     let fixed = scan.consts + scan.carries;

@@ -9,8 +9,10 @@ use smallvec::SmallVec;
 
 use super::{BatchError, Bodies};
 
+/// Which of several values have the batch dim.
+type Flags = SmallVec<[bool; 4]>;
 /// The results of an operation, and which of them have the batch dim.
-type Batched = (SmallVec<[Value; 2]>, SmallVec<[bool; 4]>);
+type Batched = (SmallVec<[Value; 2]>, Flags);
 
 impl Bodies {
     /// A loop or branch over a batch; `None` for operations that are no such.
@@ -157,8 +159,8 @@ impl Bodies {
         carries: usize,
         flags: &[bool],
         size: &Dim,
-    ) -> Result<(Region, SmallVec<[bool; 4]>, SmallVec<[bool; 4]>), BatchError> {
-        let mut flags: SmallVec<[bool; 4]> = flags.into();
+    ) -> Result<(Region, Flags, Flags), BatchError> {
+        let mut flags: Flags = flags.into();
         loop {
             let mut must = vec![false; body.outputs().len()];
             must[..carries].copy_from_slice(&flags[consts..consts + carries]);

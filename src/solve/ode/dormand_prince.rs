@@ -75,7 +75,7 @@ pub(super) fn rows(f: &Slope<'_>, start: &Tensor, times: &Tensor, options: &OdeO
     });
     // A time was reached by the first step after which a later one was the next.
     let places = Tensor::arange(&times.shape()[0]);
-    let by = nexts.expand_dims(0).le(&places.expand_dims(1)).sum_axes(1);
+    let by = nexts.expand_dims(0).le(places.expand_dims(1)).sum_axes(1);
     let later = ys.take(&by.slice(1..), 0);
     let all = Tensor::concat(&[start.expand_dims(0), later], 0);
     let reached = end.next.gt(&places).expand_dims(1);

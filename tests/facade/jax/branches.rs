@@ -19,7 +19,7 @@ fn choices() -> Vec<Program> {
         program("cond_taken", TWO, |[x]| cond(&Tensor::from(true), || x.sin(), || x.square())),
         program("cond_not_taken", TWO, |[x]| cond(&Tensor::from(false), || x.sin(), || x.square())),
         program("cond_tree", TWO, |[x]| {
-            let (s, v) = cond(&x.slice(0).gt(&x.slice(1)), || (x.sum(), x * 2), || (x.prod(), x.cos()));
+            let (s, v) = cond(&x.slice(0).gt(x.slice(1)), || (x.sum(), x * 2), || (x.prod(), x.cos()));
             s * v
         }),
         program("cond_nested", TWO, |[x]| {
@@ -64,7 +64,7 @@ fn in_loops() -> Vec<Program> {
         }),
         program("cond_in_while", TWO, |[x]| {
             let grown = |y: &Tensor| y * vector(y, &[0.5, 1.5]);
-            let step = |y: &Tensor| cond(&y.slice(0).gt(&y.slice(1)), || grown(y), || y + x);
+            let step = |y: &Tensor| cond(&y.slice(0).gt(y.slice(1)), || grown(y), || y + x);
             while_loop(&(Tensor::from(0i64), x), |(i, _)| i.lt(5), |(i, y)| (i + 1, step(y))).1
         })
         .forward(),

@@ -100,7 +100,7 @@ fn powers() -> Vec<Program> {
     vec![
         edge("edge_pow_zero_exponent", &[4], |x| x.pow(0)),
         edge("edge_pow_whole", &[3], |x| x.pow(2) + x.pow(3) + x.pow(4) + x.pow(1)),
-        edge("edge_pow_whole_exponents", &[4], |x| x.pow(&Tensor::from([0i64, 1, 2, 3]))),
+        edge("edge_pow_whole_exponents", &[4], |x| x.pow(Tensor::from([0i64, 1, 2, 3]))),
         edge("edge_pow_zero_base", &[6], |x| x.slice(..3).pow(x.slice(3..))),
         edge("edge_pow_root", &[3], |x| x.pow(0.5) + x.pow(1.5)),
         edge("edge_pow_of_zero", &[3], |x| x.full_like(0).pow(x)),
@@ -142,6 +142,6 @@ fn choices() -> Vec<Program> {
         }),
         edge("edge_is_finite", &[4], |x| x.is_finite() + x.is_nan() * 2),
         edge("edge_cond_boundary", &[2], |x| cond(&x.slice(0).gt(0), || x * 2, || x * 3)),
-        edge("edge_cond_trap", &[2], |x| cond(&x.slice(0).gt(0), || x.slice(0).sqrt(), || x.slice(1) * 0)),
+        edge("edge_cond_trap", &[2], |x| cond(&x.slice(0).gt(0), || x.slice(0).sqrt(), || x.slice(1) * 0.0)),
     ]
 }

@@ -88,7 +88,7 @@ fn of_two() -> Vec<Program> {
         two("pow", |x, y| x.pow(y)),
         one("pow_of_a_number", |x| x.full_like(1.75).pow(x)),
         one("pow_negative", |x| x.pow(0.5) + x.pow(-2) + x.pow(3) + x.pow(7)),
-        one("pow_whole", |x| x.pow(&Tensor::from([3i64, 2, -1, 0]))),
+        one("pow_whole", |x| x.pow(Tensor::from([3i64, 2, -1, 0]))),
         two("atan2", |y, x| y.atan2(x)),
         two("hypot", |x, y| (x * x + y * y).sqrt()),
         two("logaddexp", logaddexp),

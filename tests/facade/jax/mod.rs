@@ -27,11 +27,14 @@ use lehr::prelude::*;
 /// Every answer, from the test's own folder.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/facade/jax/programs.npz");
 
+/// A function of tensors.
+type Body = Box<dyn Fn(&[Tensor]) -> Tensor + Send + Sync>;
+
 /// A function of arrays, under the name that the script gives it.
 pub(crate) struct Program {
     name: &'static str,
     shapes: Vec<Vec<usize>>,
-    f: Box<dyn Fn(&[Tensor]) -> Tensor + Send + Sync>,
+    f: Body,
     /// Whether it goes through a loop of unknown length, which has forward mode only.
     forward: bool,
 }

@@ -1,5 +1,7 @@
 //! Moves of elements: reshapes, permutations, windows, joins, repeats, padding.
 
+#![expect(clippy::reversed_empty_ranges, reason = "negative positions count from the end")]
+
 use lehr::prelude::*;
 
 use super::reductions::cumulative;
