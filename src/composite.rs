@@ -1,5 +1,6 @@
 //! Composites: operations that are calls of a named body of primitives, some with a derivative of their own.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use lehr_ir::attrs::Attrs;
@@ -7,12 +8,26 @@ use lehr_ir::expr::{Expr, import};
 use lehr_ir::graph::{Builder, Graph, ScopeId};
 use lehr_ir::loc::Loc;
 use lehr_ir::ops::Call;
+use lehr_ir::{Facts, Type};
+use rustc_hash::FxHashMap;
 
 use crate::scope;
 use crate::tensor::{Built, Tensor, facts_of, sound};
 
 /// From operands and tangents to the result and its tangent.
 type Derivative<'a> = dyn Fn(&[Tensor], &[Tensor]) -> [Tensor; 2] + 'a;
+
+/// What a shared composite is known by.
+type Key = (String, Attrs, Vec<Type>, Facts);
+
+/// The most composites that a thread remembers.
+const MOST_SHARED: usize = 256;
+
+thread_local! {
+    /// Composites made so far. They are the same whoever makes them; remembering them changes how often bodies are worked on, and
+    /// nothing else.
+    static SHARED: RefCell<FxHashMap<Key, Call>> = RefCell::default();
+}
 
 /// A composite on its way.
 pub(crate) struct Composite<'a> {
@@ -38,8 +53,36 @@ impl Composite<'_> {
         self.build(make, Some(jvp))
     }
 
+    /// [`Composite::call_with_jvp`] of lehr's own functions, whose body is known by name, attributes and operand types: equal ones
+    /// share their regions, so that whatever is done to a region is done once.
+    pub(crate) fn shared_call_with_jvp(&self, make: &dyn Fn(&[Tensor]) -> Tensor, jvp: &Derivative<'_>) -> Built {
+        sound(self.operands)?;
+        let types = self.operands.iter().filter_map(|t| t.0.ty()).cloned().collect();
+        let key: Key = (self.name.to_owned(), self.attrs.clone(), types, facts_of(self.operands));
+        let known = SHARED.with(|shared| shared.borrow().get(&key).cloned());
+        let call = match known {
+            Some(call) => call,
+            None => {
+                let call = self.made(make, Some(jvp))?;
+                SHARED.with(|shared| {
+                    let mut shared = shared.borrow_mut();
+                    if shared.len() >= MOST_SHARED {
+                        shared.clear();
+                    }
+                    shared.insert(key, call.clone());
+                });
+                call
+            }
+        };
+        Ok(Tensor::apply(call, self.operands, self.loc))
+    }
+
     fn build(&self, make: &dyn Fn(&[Tensor]) -> Tensor, jvp: Option<&Derivative<'_>>) -> Built {
         sound(self.operands)?;
+        Ok(Tensor::apply(self.made(make, jvp)?, self.operands, self.loc))
+    }
+
+    fn made(&self, make: &dyn Fn(&[Tensor]) -> Tensor, jvp: Option<&Derivative<'_>>) -> Result<Call, Tensor> {
         let params = self.params("p", |_| true);
         let body = self.region(self.name, &params, &[scope::outside(|| make(&params))])?;
         let mut call = Call { attrs: self.attrs.clone(), ..Call::new(self.name, Arc::new(body)) };
@@ -49,7 +92,7 @@ impl Composite<'_> {
             let all: Vec<Tensor> = params.iter().chain(&tangents).cloned().collect();
             call.jvp = Some(Arc::new(self.region(&format!("{}.jvp", self.name), &all, &outs)?));
         }
-        Ok(Tensor::apply(call, self.operands, self.loc))
+        Ok(call)
     }
 
     /// Placeholders of the operands' types, with what is known of their sizes.

@@ -268,12 +268,13 @@ impl Function {
     }
 
     fn check_names(&self) -> Result<()> {
-        for (i, (name, _)) in self.outputs.iter().enumerate() {
+        let mut taken: FxHashSet<&str> = FxHashSet::default();
+        for (name, _) in &self.outputs {
             if !is_name(name) {
                 let help = "use letters, digits, `_`, `.` and `-`, starting with a letter";
                 return Err(self.refuse(format!("`{name}` is not a name of an output"), help, &self.loc));
             }
-            if self.outputs[..i].iter().any(|(n, _)| n == name) {
+            if !taken.insert(name) {
                 return Err(self.refuse(
                     format!("two outputs are named `{name}`"),
                     "name outputs differently",

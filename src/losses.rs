@@ -45,7 +45,7 @@ fn try_cross_entropy(logits: &Tensor, labels: &Tensor, loc: &Loc) -> Built {
     let classes = classes.clone();
     let axis = [x.rank() - 1];
     let call = Composite { name: OP, attrs: Attrs::new(), operands: &[&x, labels], loc };
-    call.call_with_jvp(
+    call.shared_call_with_jvp(
         &|p| {
             let (lse, _, _) = logsumexp_parts(&p[0], &axis);
             checked(&(lse - picked(&p[0], &p[1], &classes)), &p[1], &classes)

@@ -27,7 +27,11 @@ impl Tensor {
         let loc = Loc::caller();
         let call = Composite { name: "relu", attrs: Attrs::new(), operands: &[self], loc: &loc };
         // The slope of the maximum would be a half at 0.
-        settle(call.call_with_jvp(&|p| p[0].maximum(0), &|p, t| [p[0].maximum(0), Self::select(&p[0].gt(0), &t[0], 0)]))
+        settle(
+            call.shared_call_with_jvp(&|p| p[0].maximum(0), &|p, t| {
+                [p[0].maximum(0), Self::select(&p[0].gt(0), &t[0], 0)]
+            }),
+        )
     }
 
     /// `x` from 0 on, `slope · x` below.
@@ -114,7 +118,7 @@ impl Tensor {
         let x = self.inexact(&loc);
         let call = Composite { name: "softplus", attrs: Attrs::new(), operands: &[&x], loc: &loc };
         let value = |x: &Self| x.maximum(0) + (-x.abs()).exp().log1p();
-        settle(call.call_with_jvp(&|p| value(&p[0]), &|p, t| [value(&p[0]), &t[0] * p[0].sigmoid()]))
+        settle(call.shared_call_with_jvp(&|p| value(&p[0]), &|p, t| [value(&p[0]), &t[0] * p[0].sigmoid()]))
     }
 
     /// `log sigmoid(x)`, without underflow.
@@ -153,7 +157,7 @@ impl Tensor {
             let e = (x - x.max_keepdims(&axes[..])).exp();
             &e / e.sum_keepdims(&axes[..])
         };
-        Composite { name: "softmax", attrs, operands: &[&x], loc }.call_with_jvp(&|p| value(&p[0]), &|p, t| {
+        Composite { name: "softmax", attrs, operands: &[&x], loc }.shared_call_with_jvp(&|p| value(&p[0]), &|p, t| {
             let y = value(&p[0]);
             let mean = (&y * &t[0]).sum_keepdims(&axes[..]);
             [y.clone(), y * (&t[0] - mean)]
@@ -183,7 +187,7 @@ impl Tensor {
             let s = e.sum_keepdims(&axes[..]);
             (d - s.log(), e, s)
         };
-        call.call_with_jvp(&|p| parts(&p[0]).0, &|p, t| {
+        call.shared_call_with_jvp(&|p| parts(&p[0]).0, &|p, t| {
             let (y, e, s) = parts(&p[0]);
             let mean = (e * &t[0]).sum_keepdims(&axes[..]) / s;
             [y, &t[0] - mean]
@@ -228,7 +232,7 @@ impl Tensor {
 
     fn try_logsumexp(&self, axes: &Axes, keep: bool, loc: &Loc) -> Built {
         let (x, axes, attrs) = self.lanes("logsumexp", axes, loc)?;
-        let y = Composite { name: "logsumexp", attrs, operands: &[&x], loc }.call_with_jvp(
+        let y = Composite { name: "logsumexp", attrs, operands: &[&x], loc }.shared_call_with_jvp(
             &|p| logsumexp_parts(&p[0], &axes).0,
             &|p, t| {
                 let (y, e, s) = logsumexp_parts(&p[0], &axes);

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::DiffError;
 use super::error::Cause;
-use super::extract::{Cut, NewParam, extract, unique};
+use super::extract::{Cut, Names, NewParam, extract, unique};
 use super::keep::{Keep, keep_of, open_kept};
 use super::linearize::{Linearized, Request, Sweep, depends, linearize};
 use super::own_vjp;
@@ -226,7 +226,7 @@ impl Bodies {
 
 /// A graph with outputs: the primal ones, then the tangents that there are, with their positions.
 fn joint(mut b: Builder, body: &Graph, primal: &[Value], tangents: &[Option<Value>]) -> (Graph, Vec<Option<usize>>) {
-    let mut names = Vec::new();
+    let mut names = Names::default();
     for (o, &v) in body.outputs().iter().zip(primal) {
         b.output(unique(&o.name, &mut names), v);
     }
@@ -355,7 +355,7 @@ fn open_mixed_calls(mut graph: Graph, first: usize) -> Graph {
 /// A body without outputs, with a parameter more for each cotangent given.
 fn with_cotangents(body: &Graph, given: &[bool]) -> (Graph, Vec<Value>) {
     let mut b = Builder::like(body);
-    let mut names: Vec<String> = body.params().iter().map(|p| p.name.clone()).collect();
+    let mut names: Names = body.params().iter().map(|p| p.name.clone()).collect();
     let mut cts = Vec::new();
     for (o, _) in body.outputs().iter().zip(given).filter(|(_, given)| **given) {
         let base = o.name.strip_suffix(".tangent").unwrap_or(&o.name);
@@ -391,7 +391,7 @@ fn gather(
     let known = body.param_values().zip(linear).filter(|(_, linear)| !**linear).map(|(v, _)| v);
     let params = known.chain(cts.iter().copied()).map(param).collect();
     let mut outputs = Vec::new();
-    let mut names = Vec::new();
+    let mut names = Names::default();
     let mut places = Vec::new();
     for (v, _) in body.param_values().zip(linear) {
         let ct = cotangents[v.index()].filter(|_| linear[v.index()]);

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::DiffError;
 use super::calls::Bodies;
-use super::extract::{coerce, unique};
+use super::extract::{Names, coerce, unique};
 use super::keep::Keep;
 use super::linearize::{Linearized, Request, linearize};
 use super::split::{Residual, Side, split};
@@ -41,7 +41,7 @@ impl Bodies {
         let request = Request { graph: region, active, order: None, outputs: wanted, extra: Vec::new() };
         let Linearized { mut sweep, primal, tangents, .. } = linearize(&request, self)?;
         let b = &mut sweep.b;
-        let mut names = Vec::new();
+        let mut names = Names::default();
         for o in region.outputs() {
             b.output(unique(&o.name, &mut names), primal[o.value.index()]);
         }
@@ -79,15 +79,15 @@ impl Bodies {
 /// A region on the way: a builder that knows the facts and names of another.
 struct RegionBuilder {
     b: Builder,
-    params: Vec<String>,
-    outputs: Vec<String>,
+    params: Names,
+    outputs: Names,
 }
 
 impl RegionBuilder {
     fn new(name: String, like: &Graph) -> Self {
         let mut b = Builder::new(name);
         b.set_facts(like.facts.clone());
-        Self { b, params: Vec::new(), outputs: Vec::new() }
+        Self { b, params: Names::default(), outputs: Names::default() }
     }
 
     fn param(&mut self, name: &str, ty: Type) -> Value {

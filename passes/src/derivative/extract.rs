@@ -2,7 +2,7 @@
 
 use lehr_ir::graph::{Builder, Graph, ParamKind, ScopeId, Value};
 use lehr_ir::{Loc, OpError, Rule, Type};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::DiffError;
 use crate::inline_calls::map_scope;
@@ -129,15 +129,18 @@ fn highest_tag(graph: &Graph, known: &mut FxHashMap<*const Graph, u32>) -> u32 {
     highest
 }
 
+/// The names that are taken.
+pub(super) type Names = FxHashSet<String>;
+
 /// A name that is not among `taken`, which it joins: `base`, or `base.2` and so on.
-pub(super) fn unique(base: &str, taken: &mut Vec<String>) -> String {
+pub(super) fn unique(base: &str, taken: &mut Names) -> String {
     let mut name = base.to_owned();
     let mut n = 2;
     while taken.contains(&name) {
         name = format!("{base}.{n}");
         n += 1;
     }
-    taken.push(name.clone());
+    taken.insert(name.clone());
     name
 }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::DiffError;
 use super::calls::Bodies;
 use super::error::{Cause, locate};
-use super::extract::unique;
+use super::extract::{Names, unique};
 use crate::rebuild::Operands;
 
 /// What to linearise.
@@ -93,7 +93,7 @@ pub(super) fn linearize(request: &Request<'_>, bodies: &mut Bodies) -> Result<Li
 fn start(request: &Request<'_>) -> Linearized {
     let graph = request.graph;
     let mut b = Builder::like(graph);
-    let mut names: Vec<String> = graph.params().iter().map(|p| p.name.clone()).collect();
+    let mut names: Names = graph.params().iter().map(|p| p.name.clone()).collect();
     let mut seeds = vec![None; graph.params().len()];
     let in_order: Vec<usize> = (0..request.active.len()).filter(|&i| request.active[i]).collect();
     for &i in request.order.unwrap_or(&in_order) {

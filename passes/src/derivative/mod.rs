@@ -37,7 +37,7 @@ pub use keep::{CHECKPOINT, CHECKPOINT_NAME, Keep};
 pub use split::{Residual, Side, Split, split};
 
 use calls::Bodies;
-use extract::{Cut, NewParam, coerce, extract, unique};
+use extract::{Cut, Names, NewParam, coerce, extract, unique};
 use linearize::{Linearized, Request, Sweep, linearize};
 
 /// The graph with its forward derivative.
@@ -60,7 +60,7 @@ pub fn jvp(graph: &Graph, wrt: &[usize]) -> Result<Graph, DiffError> {
     let request = Request { graph, active: &active, order: Some(wrt), outputs: &outputs, extra: Vec::new() };
     let Linearized { mut sweep, primal, tangents, .. } = linearize(&request, &mut Bodies::default())?;
     let b = &mut sweep.b;
-    let mut names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
+    let mut names: Names = graph.outputs().iter().map(|o| o.name.clone()).collect();
     for o in graph.outputs() {
         b.output(o.name.clone(), primal[o.value.index()]);
     }
@@ -179,7 +179,7 @@ fn finish_backward(
 ) -> Result<Graph, DiffError> {
     let Linearized { sweep: Sweep { mut b, .. }, primal, seeds, extra, .. } = lin;
     (b.loc, b.scope, b.tag) = (Loc::UNKNOWN, ScopeId::ROOT, 0);
-    let mut names: Vec<String> = graph.outputs().iter().map(|o| o.name.clone()).collect();
+    let mut names: Names = graph.outputs().iter().map(|o| o.name.clone()).collect();
     let mut outputs: Vec<(String, Value)> =
         graph.outputs().iter().map(|o| (o.name.clone(), primal[o.value.index()])).collect();
     for &p in wrt {

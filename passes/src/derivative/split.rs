@@ -7,7 +7,7 @@ use lehr_ir::Loc;
 use lehr_ir::graph::{Graph, ParamKind, Value};
 
 use super::DiffError;
-use super::extract::{Cut, NewParam, extract, unique};
+use super::extract::{Cut, Names, NewParam, extract, unique};
 use super::keep::{Keep, is_cheap};
 use super::linearize::depends;
 
@@ -64,7 +64,7 @@ pub fn split(graph: &Graph, known: &[bool], keep: Keep) -> Result<Split, DiffErr
     let values = residual_values(graph, &unknown, &other_outputs, &keep);
     let mut residuals = Vec::new();
     let mut params = Vec::new();
-    let mut names: Vec<String> = graph.params().iter().map(|p| p.name.clone()).collect();
+    let mut names: Names = graph.params().iter().map(|p| p.name.clone()).collect();
     names.extend(graph.outputs().iter().map(|o| o.name.clone()));
     for value in values {
         if value.index() < graph.params().len() {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::super::calls::Bodies;
 use super::super::error::Cause;
-use super::super::extract::coerce;
+use super::super::extract::{Names, coerce};
 use super::super::linearize::{Linearized, Request, linearize};
 use super::{Linear, RegionBuilder, or_zeros, type_of};
 use crate::inline_calls::with_outer_facts;
@@ -88,7 +88,7 @@ fn cond(l: &While, body: &Graph, active: &[bool]) -> Region {
 
 fn joint_body(l: &While, body: &Graph, lin: Linearized, active: &[bool]) -> Result<Region, Cause> {
     let Linearized { mut sweep, primal, tangents: found, .. } = lin;
-    let mut names = Vec::new();
+    let mut names = Names::default();
     for o in body.outputs() {
         sweep.b.output(super::unique(&o.name, &mut names), primal[o.value.index()]);
     }
