@@ -96,8 +96,8 @@ struct Lives<'a> {
     lives: Vec<Option<Life>>,
     /// The groups that read each value, behind views, other than its own.
     users: FxHashMap<Value, Vec<u32>>,
-    /// The last steps of parameters and constants are never reached.
-    leaves: FxHashSet<Value>,
+    /// What leaves the graph.
+    roots: FxHashSet<Value>,
 }
 
 impl<'a> Lives<'a> {
@@ -109,7 +109,7 @@ impl<'a> Lives<'a> {
             step,
             lives: vec![None; graph.value_count()],
             users: FxHashMap::default(),
-            leaves: graph.roots().collect(),
+            roots: graph.roots().collect(),
         };
         for (id, node) in graph.nodes() {
             let Some(g) = fusion.group_of[id.index()] else { continue };
@@ -127,8 +127,8 @@ impl<'a> Lives<'a> {
             let Some(start) = l.group(v).and_then(|g| l.step.get(&g)).copied() else { continue };
             let end = users.iter().filter_map(|g| l.step.get(g)).copied().max().unwrap_or(start);
             // What leaves the graph lies in memory of the caller's.
-            let bytes = if l.leaves.contains(&v) { 0 } else { bytes(graph, v) };
-            let end = if l.leaves.contains(&v) { usize::MAX } else { end };
+            let bytes = if l.roots.contains(&v) { 0 } else { bytes(graph, v) };
+            let end = if l.roots.contains(&v) { usize::MAX } else { end };
             l.lives[v.index()] = Some(Life { start, end, bytes });
         }
         l

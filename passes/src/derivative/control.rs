@@ -95,7 +95,7 @@ impl RegionBuilder {
         self.b.param(name, ParamKind::Input, ty)
     }
 
-    /// The parameters of a graph from one position on, before another.
+    /// Parameters of the names and types of those of a graph in a range.
     fn params_of(&mut self, graph: &Graph, range: std::ops::Range<usize>) -> Vec<Value> {
         range.map(|i| self.param(&graph.params()[i].name, graph.ty(graph.param_value(i)).clone())).collect()
     }
@@ -120,7 +120,7 @@ impl RegionBuilder {
     }
 }
 
-/// The type of a value with a first dim more.
+/// The type of a value, for use while its graph grows.
 fn type_of(graph: &Graph, v: Value) -> Type {
     graph.ty(v).clone()
 }
