@@ -44,6 +44,11 @@ impl std::ops::Deref for Verified {
 ///
 /// Kernels are checked in debug builds; they were made by `lower`, whose output the tests check in release too.
 pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
+    check(&plan)?;
+    Ok(Verified(plan))
+}
+
+fn check(plan: &Plan) -> Result<(), PlanError> {
     let error = |step: usize, message: String| PlanError { plan: plan.name.clone(), step, message };
     if cfg!(debug_assertions) {
         for k in &plan.kernels {
@@ -69,7 +74,7 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
                 }
             }
         }
-        blocks(&plan, step).map_err(|message| error(i, message))?;
+        blocks(plan, step).map_err(|message| error(i, message))?;
         let (reads, writes) = step.accesses(&plan.kernels);
         let known = |b: &BufferId| b.index() < plan.buffers.len();
         if let Some(b) = reads.iter().chain(&writes).find(|b| !known(b)) {
@@ -93,13 +98,13 @@ pub fn verify(plan: Plan) -> Result<Verified, PlanError> {
     if let Some(b) = missing {
         return Err(error(plan.steps.len(), format!("b{b} leaves the plan and is never written")));
     }
-    Ok(Verified(plan))
+    Ok(())
 }
 
 /// Checks the plans that a step holds, and that they fit what it hands them.
 fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
     for block in step.blocks() {
-        verify(block.plan.as_ref().clone()).map_err(|e| e.to_string())?;
+        check(&block.plan).map_err(|e| e.to_string())?;
         if !block.plan.updates.is_empty() {
             return Err(format!("@{} updates variables inside a step", block.plan.name));
         }
