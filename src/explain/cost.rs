@@ -24,7 +24,7 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
             let of = |m: &Matrix, rows: &Dim, columns: &Dim| {
                 let one = rows * columns;
                 // A batch stride of 0 reads one matrix for all.
-                if m.batch.is_zero() { one * size } else { &one * &c.batch * size }
+                if m.batch.is_still() { one * size } else { &one * &c.batch * size }
             };
             let read = of(&c.a, &c.m, &c.k) + of(&c.b, &c.k, &c.n);
             moved(&(&area * &c.k) * 2, read, &area * size)

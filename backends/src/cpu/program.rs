@@ -9,12 +9,13 @@ use lehr_ir::eval::{EvalError, bind_to};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::ops::Op;
 use lehr_ir::plan::verify::Verified;
-use lehr_ir::plan::{Block, BufferId, Contract, LoopStep, Matrix, Place, Plan, StepKind, Trip};
+use lehr_ir::plan::{Block, BufferId, Contract, Digit, Digits, LoopStep, Matrix, Place, Plan, StepKind, Trip};
 use lehr_ir::{Array, DType, Type};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::code::{CodeUnit, CompileError, Compiler};
-use super::contract::Workspace;
+use super::contract::{Axis, MOST_DIGITS, Workspace};
 use super::memory::Aligned;
 use super::pool::Pool;
 use super::run;
@@ -195,9 +196,21 @@ pub(super) struct Product {
     pub(super) m: usize,
     pub(super) n: usize,
     pub(super) k: usize,
+    /// Both factors and the result.
     pub(super) operands: [Source; 3],
-    /// Offset, then strides of batch, row and column.
-    pub(super) strides: [[isize; 4]; 3],
+    pub(super) factors: [Factor; 2],
+    pub(super) c_offset: isize,
+    /// Batch, row and column.
+    pub(super) c_strides: [isize; 3],
+}
+
+/// How a factor of a matrix product lies in its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factor {
+    pub(super) offset: isize,
+    pub(super) batch: Axis,
+    pub(super) row: Axis,
+    pub(super) column: Axis,
 }
 
 impl Instance {
@@ -428,9 +441,20 @@ impl<'a> Binder<'a> {
     }
 
     fn product(&self, c: &Contract) -> Result<Product, RunError> {
-        let strides = |m: &Matrix| -> Result<[isize; 4], RunError> {
-            Ok([self.stride(&m.offset)?, self.stride(&m.batch)?, self.stride(&m.row)?, self.stride(&m.column)?])
+        let axis = |d: &Digits| -> Result<Axis, RunError> {
+            let digit = |d: &Digit| Ok((self.size(&d.size)?, self.stride(&d.stride)?));
+            let digits = d.digits().iter().map(digit).collect::<Result<SmallVec<[_; MOST_DIGITS]>, RunError>>()?;
+            Ok(match digits[..] {
+                [(_, stride)] => Axis::even(stride),
+                // A plan has no index of more digits.
+                _ => Axis::of_digits(digits).unwrap_or(Axis::even(0)),
+            })
         };
+        let factor = |m: &Matrix| -> Result<Factor, RunError> {
+            let (batch, row, column) = (axis(&m.batch)?, axis(&m.row)?, axis(&m.column)?);
+            Ok(Factor { offset: self.stride(&m.offset)?, batch, row, column })
+        };
+        let result = factor(&c.c)?;
         Ok(Product {
             dtype: c.dtype,
             batch: self.size(&c.batch)?,
@@ -438,7 +462,9 @@ impl<'a> Binder<'a> {
             n: self.size(&c.n)?,
             k: self.size(&c.k)?,
             operands: [self.source(c.a.buffer)?, self.source(c.b.buffer)?, self.source(c.c.buffer)?],
-            strides: [strides(&c.a)?, strides(&c.b)?, strides(&c.c)?],
+            factors: [factor(&c.a)?, factor(&c.b)?],
+            c_offset: result.offset,
+            c_strides: [result.batch, result.row, result.column].map(|a| a.stride()),
         })
     }
 }

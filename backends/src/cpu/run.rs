@@ -20,7 +20,7 @@ use super::contract::{self, Contraction, View, ViewMut, Workspace};
 use super::emit::KernelContext;
 use super::memory::Aligned;
 use super::pool::Pool;
-use super::program::{Bound, Command, HostCall, Product, Program, RunError, Sequence, Source};
+use super::program::{Bound, Command, Factor, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
 
 pub(super) mod control;
@@ -199,22 +199,23 @@ fn product<T: contract::Element>(
     pool: &Pool,
 ) {
     let [a, b, c] = p.operands.map(|s| locate(s).cast::<T>());
-    let view = |ptr: *mut T, [offset, batch_stride, row_stride, col_stride]: [isize; 4]| View {
-        // SAFETY: the offset is that of an element of the buffer.
-        ptr: unsafe { ptr.offset(offset) }.cast_const(),
-        batch_stride,
-        row_stride,
-        col_stride,
+    // SAFETY: the offset is that of an element of the buffer.
+    let view = |ptr: *mut T, m: &Factor| View {
+        ptr: unsafe { ptr.offset(m.offset) }.cast_const(),
+        batch: m.batch,
+        row: m.row,
+        col: m.column,
     };
-    let [_, batch_stride, row_stride, col_stride] = p.strides[2];
+    let [batch_stride, row_stride, col_stride] = p.c_strides;
     let contraction = Contraction {
         batch: p.batch,
         m: p.m,
         n: p.n,
         k: p.k,
-        a: view(a, p.strides[0]),
-        b: view(b, p.strides[1]),
-        c: ViewMut { ptr: c, batch_stride, row_stride, col_stride },
+        a: view(a, &p.factors[0]),
+        b: view(b, &p.factors[1]),
+        // SAFETY: as above.
+        c: ViewMut { ptr: unsafe { c.offset(p.c_offset) }, batch_stride, row_stride, col_stride },
         accumulate: false,
         epilogue: None,
     };

@@ -110,8 +110,10 @@ pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Function
 }
 
 fn at(m: &Matrix, bindings: &Bindings, batch: i64, row: i64, column: i64) -> Result<usize, DimError> {
-    let n = |d: &Dim| bindings.eval(d);
-    let i = n(&m.offset)? + n(&m.batch)? * batch + n(&m.row)? * row + n(&m.column)? * column;
+    let i = bindings.eval(&m.offset)?
+        + m.batch.offset(batch, bindings)?
+        + m.row.offset(row, bindings)?
+        + m.column.offset(column, bindings)?;
     usize::try_from(i).map_err(|_| DimError::Overflow)
 }
 

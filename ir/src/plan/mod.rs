@@ -26,11 +26,13 @@ use crate::loc::Loc;
 use crate::ops::Op;
 use crate::ty::Type;
 
+pub mod contract;
 pub mod control;
 pub mod interpret;
 pub mod print;
 pub mod verify;
 
+pub use contract::{Contract, Digit, Digits, Matrix};
 pub use control::{Block, BranchStep, Carry, LoopStep, Trip};
 
 /// A program over buffers.
@@ -165,42 +167,6 @@ pub struct Launch {
     pub iterations: Dim,
     /// Work of one iteration, about: scalar operations over sizes, for choosing a grain.
     pub work: Dim,
-}
-
-/// A batched matrix product `c[b, m, n] = Σ_k a[b, m, k] · b[b, k, n]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Contract {
-    /// f32 or f64.
-    pub dtype: DType,
-    /// Batches, rows, columns, and the length of the sum.
-    pub batch: Dim,
-    /// Rows of the result.
-    pub m: Dim,
-    /// Columns of the result.
-    pub n: Dim,
-    /// Length of the sum.
-    pub k: Dim,
-    /// Left operand: strides of batch, row (m) and column (k).
-    pub a: Matrix,
-    /// Right operand: strides of batch, row (k) and column (n).
-    pub b: Matrix,
-    /// Result: strides of batch, row (m) and column (n).
-    pub c: Matrix,
-}
-
-/// A strided view of a buffer as a batch of matrices; strides and offset in elements.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Matrix {
-    /// The buffer.
-    pub buffer: BufferId,
-    /// The first element.
-    pub offset: Dim,
-    /// Batch stride.
-    pub batch: Dim,
-    /// Row stride.
-    pub row: Dim,
-    /// Column stride.
-    pub column: Dim,
 }
 
 impl Step {

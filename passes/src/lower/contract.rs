@@ -5,7 +5,7 @@ use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Node, NodeId, Value};
 use lehr_ir::kernel::{Access, AxisKind};
 use lehr_ir::ops::Op;
-use lehr_ir::plan::{BufferId, Contract, Matrix, StepKind};
+use lehr_ir::plan::{BufferId, Contract, Digits, Matrix, StepKind};
 use lehr_ir::ty::{count, strides};
 use smallvec::SmallVec;
 
@@ -31,31 +31,27 @@ impl Lowerer<'_> {
         let out = self.buffer(c);
         let (rows, columns) = (count(&m), count(&n));
         let area = &rows * &columns;
-        let c_view =
-            Matrix { buffer: out, offset: Dim::from(0), batch: area, row: columns.clone(), column: Dim::from(1) };
-        let contract = Contract {
-            dtype: self.graph.ty(c).dtype,
-            batch: count(&batch),
-            m: rows,
-            n: columns,
-            k: count(&k),
-            a,
-            b,
-            c: c_view,
+        let batch = count(&batch);
+        let c_view = Matrix {
+            buffer: out,
+            offset: Dim::ZERO,
+            batch: Digits::even(batch.clone(), area),
+            row: Digits::even(rows.clone(), columns.clone()),
+            column: Digits::even(columns.clone(), Dim::ONE),
         };
+        let contract =
+            Contract { dtype: self.graph.ty(c).dtype, batch, m: rows, n: columns, k: count(&k), a, b, c: c_view };
         self.step(StepKind::Contract(contract), [node.loc.clone()], "a matrix product".to_owned());
     }
 
-    /// An operand as a batch of matrices; one whose dims do not lie evenly is copied first.
+    /// An operand as a batch of matrices; one that has too many dims which do not lie evenly is copied first.
     fn matrix(&mut self, v: Value, groups: [&SmallVec<[usize; 4]>; 3]) -> Matrix {
-        let view = strided(self.graph, &self.axes, &self.steps, v);
         let shape = self.graph.ty(v).shape.clone();
-        if let Some(view) = view {
-            let merged: Option<SmallVec<[Dim; 3]>> = groups.iter().map(|g| merge(&shape, &view.strides, g)).collect();
-            if let Some(s) = merged {
-                let buffer = self.buffer(view.root);
-                let [batch, row, column] = [s[0].clone(), s[1].clone(), s[2].clone()];
-                return Matrix { buffer, offset: view.offset, batch, row, column };
+        if let Some(view) = strided(self.graph, &self.axes, &self.steps, v) {
+            let digits =
+                |g: &SmallVec<[usize; 4]>| Digits::new(g.iter().map(|&a| (shape[a].clone(), view.strides[a].clone())));
+            if let [Some(batch), Some(row), Some(column)] = groups.map(digits) {
+                return Matrix { buffer: self.buffer(view.root), offset: view.offset, batch, row, column };
             }
         }
         self.copied(v, groups)
@@ -66,9 +62,14 @@ impl Lowerer<'_> {
         let shape: Shape = order.iter().map(|&a| self.graph.ty(v).shape[a].clone()).collect();
         let buffer = self.permuted_copy(v, &order, &shape);
         let stride = strides(&shape);
-        let at = |from: usize, len: usize| if len == 0 { Dim::from(0) } else { stride[from + len - 1].clone() };
-        let [b, r, c] = groups.map(|g| g.len());
-        Matrix { buffer, offset: Dim::from(0), batch: at(0, b), row: at(b, r), column: at(b + r, c) }
+        let mut from = 0;
+        let [batch, row, column] = groups.map(|g| {
+            let stride = if g.is_empty() { Dim::ZERO } else { stride[from + g.len() - 1].clone() };
+            let size = count(&shape[from..from + g.len()]);
+            from += g.len();
+            Digits::even(size, stride)
+        });
+        Matrix { buffer, offset: Dim::ZERO, batch, row, column }
     }
 }
 
@@ -109,18 +110,4 @@ impl Lowerer<'_> {
         self.launch(kernel, buffers, "an operand of a matrix product whose dims do not lie evenly".to_owned());
         to
     }
-}
-
-/// The stride of the last of some dims, if one index over all of them moves evenly.
-fn merge(shape: &Shape, strides: &Shape, dims: &[usize]) -> Option<Dim> {
-    let wide: SmallVec<[usize; 4]> = dims.iter().copied().filter(|&d| !shape[d].is_one()).collect();
-    let Some((&last, _)) = wide.split_last() else { return Some(Dim::from(0)) };
-    let mut expected = strides[last].clone();
-    for pair in wide.windows(2).rev() {
-        expected = &expected * &shape[pair[1]];
-        if strides[pair[0]] != expected {
-            return None;
-        }
-    }
-    Some(strides[last].clone())
 }

@@ -6,7 +6,7 @@ use super::micro::Kernels;
 use super::pack::{PackedB, Shared};
 use super::small;
 use super::tiles::{self, Plan};
-use super::{Contraction, Element, Epilogue, View, ViewMut, Workspace};
+use super::{Axis, Contraction, Element, Epilogue, View, ViewMut, Workspace};
 use crate::cpu::pool::Pool;
 
 /// Multiply-adds below which a contraction stays on one thread: a fork-join takes as long as about this many.
@@ -84,7 +84,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn a_at(&self, row: usize, k: usize) -> *const T {
         // SAFETY: passed on to the caller.
-        unsafe { self.a.ptr.offset(row as isize * self.a.row_stride + k as isize * self.a.col_stride) }
+        unsafe { self.a.ptr.offset(self.a.row.offset(row) + self.a.col.offset(k)) }
     }
 
     /// # Safety
@@ -92,7 +92,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn b_at(&self, k: usize, col: usize) -> *const T {
         // SAFETY: passed on to the caller.
-        unsafe { self.b.ptr.offset(k as isize * self.b.row_stride + col as isize * self.b.col_stride) }
+        unsafe { self.b.ptr.offset(self.b.row.offset(k) + self.b.col.offset(col)) }
     }
 
     /// # Safety
@@ -155,9 +155,14 @@ impl<T: Element> Job<T> {
         }
     }
 
+    /// Whether one stride describes each index of both operands.
+    fn is_even(&self) -> bool {
+        [self.a.row, self.a.col, self.b.row, self.b.col].iter().all(Axis::is_even)
+    }
+
     /// The same product as C^T = B^T A^T.
     fn transposed(&self) -> Job<T> {
-        let flip = |v: View<T>| View { row_stride: v.col_stride, col_stride: v.row_stride, ..v };
+        let flip = |v: View<T>| View { row: v.col, col: v.row, ..v };
         Job {
             m: self.n,
             n: self.m,
@@ -174,8 +179,8 @@ impl<T: Element> Job<T> {
         let mut job = *self;
         job.index = index;
         // The offsets stay inside the operands, or, where an operand is empty, are not used.
-        job.a.ptr = self.a.ptr.wrapping_offset(index as isize * self.a.batch_stride);
-        job.b.ptr = self.b.ptr.wrapping_offset(index as isize * self.b.batch_stride);
+        job.a.ptr = self.a.ptr.wrapping_offset(self.a.batch.offset(index));
+        job.b.ptr = self.b.ptr.wrapping_offset(self.b.batch.offset(index));
         job.c.ptr = self.c.ptr.wrapping_offset(index as isize * self.c.batch_stride);
         job
     }
@@ -245,13 +250,14 @@ impl<T: Element> Batch<T> {
         let mut count = c.batch;
         // A single row has no row stride, so a batch of single rows times one matrix always folds.
         if job.m == 1 {
-            job.a.row_stride = job.a.batch_stride;
+            job.a.row = job.a.batch;
             job.c.row_stride = job.c.batch_stride;
         }
         let rows = job.m as isize;
         if count > 1
-            && job.b.batch_stride == 0
-            && job.a.batch_stride == rows * job.a.row_stride
+            && job.b.batch == Axis::even(0)
+            && (job.m == 1 || job.a.batch.is_even() && job.a.row.is_even())
+            && (job.m == 1 || job.a.batch.stride() == rows * job.a.row.stride())
             && job.c.batch_stride == rows * job.c.row_stride
         {
             job.fold = Some(job.m);
@@ -259,11 +265,11 @@ impl<T: Element> Batch<T> {
             count = 1;
         }
         if job.m == 1 {
-            job.a.row_stride = 1;
+            job.a.row = Axis::even(1);
             job.c.row_stride = 0;
         }
         if job.n == 1 && !packed {
-            job.b.col_stride = 1;
+            job.b.col = Axis::even(1);
             job.c.col_stride = 1;
         }
         Some(Batch { count, job })
@@ -282,14 +288,14 @@ enum Way {
 impl Way {
     /// The way for `job`, and `job` in the orientation that it wants. `threads` decides the size of tasks only.
     fn choose<T: Element>(kernels: &Kernels<T>, job: &Job<T>, threads: usize) -> (Way, Job<T>) {
-        if !job.packed && job.m.min(job.n) <= small::DOT_ROWS {
+        if !job.packed && job.is_even() && job.m.min(job.n) <= small::DOT_ROWS {
             let flat = if job.n < job.m { job.transposed() } else { *job };
-            if flat.b.row_stride == 1 && flat.k >= DOT_DEPTH * flat.m {
+            if flat.b.row.stride() == 1 && flat.k >= DOT_DEPTH * flat.m {
                 return (Way::Dot, flat);
             }
             let bytes = flat.k.saturating_mul(flat.n).saturating_mul(size_of::<T>());
             let streams = flat.m == 1 || (flat.m <= small::STREAM_ROWS && bytes > STREAM_BYTES);
-            if flat.b.col_stride == 1 && streams {
+            if flat.b.col.stride() == 1 && streams {
                 return (Way::Rows, flat);
             }
         }
@@ -303,13 +309,13 @@ impl Way {
         match self {
             Way::Rows => 0,
             Way::Dot => {
-                if job.a.col_stride == 1 {
+                if job.a.col.stride() == 1 {
                     0
                 } else {
                     job.m * job.k
                 }
             }
-            Way::Tiles(plan) => plan.elements(kernels),
+            Way::Tiles(plan) => plan.elements(kernels, job),
         }
     }
 

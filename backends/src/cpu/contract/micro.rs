@@ -28,8 +28,10 @@ pub(super) const SKINNY_ROWS: usize = 4;
 /// One call of a [`tile`] or [`rows`] kernel: C (rows x `cols`) = or += A (rows x `depth`) * B (`depth` x `cols`).
 ///
 /// Strides are in elements. B and C are contiguous along a row.
-pub(super) struct Tile<T> {
+pub(super) struct Tile<'a, T> {
     pub(super) depth: usize,
+    /// The columns of A that [`tile`] takes, in order; they are `depth` together. [`rows`] takes them evenly.
+    pub(super) pieces: &'a [Piece],
     pub(super) a: *const T,
     pub(super) a_row: isize,
     pub(super) a_depth: isize,
@@ -43,6 +45,14 @@ pub(super) struct Tile<T> {
     pub(super) cols: usize,
     /// Add to C, or overwrite it.
     pub(super) add: bool,
+}
+
+/// Columns of A that move evenly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Elements from the first column of A to the first of the piece.
+    pub(super) at: isize,
+    pub(super) steps: usize,
 }
 
 /// One call of a [`dot`] kernel: A is contiguous along its rows and B along its columns; C has any strides.
@@ -76,7 +86,7 @@ pub(super) struct Panel<T> {
     pub(super) padded: usize,
 }
 
-pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
+pub(super) type TileFn<T> = unsafe fn(&Tile<'_, T>);
 pub(super) type DotFn<T> = unsafe fn(&Dot<T>);
 pub(super) type PackFn<T> = unsafe fn(&Panel<T>);
 
@@ -175,7 +185,7 @@ pub(super) use kernels;
 /// # Safety
 /// See [`Kernels`]; `t.cols` is above `(N - 1) * LANES` and at most `N * LANES`.
 #[inline(always)]
-pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(t: &Tile<V::T>) {
+pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(t: &Tile<'_, V::T>) {
     let last = (N - 1) * V::LANES;
     let full = t.cols == N * V::LANES;
     // SAFETY: the caller vouches for the processor and for A (R x depth), B (depth x cols) and C (R x cols).
@@ -191,25 +201,28 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
             }
         }
         let mut acc = [[V::zero(); N]; R];
-        let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.depth {
-            let mut line = [V::zero(); N];
-            for v in 0..N - 1 {
-                line[v] = V::load(b.add(v * V::LANES));
-            }
-            line[N - 1] = V::load_masked(b.add(last), mask);
-            for v in 0..N {
-                V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
-            }
-            for r in 0..R {
-                let row = if UNIT { r as isize } else { r as isize * t.a_row };
-                let x = V::splat(*a.offset(row));
-                for v in 0..N {
-                    acc[r][v] = acc[r][v].fma(x, line[v]);
+        let mut b = t.b;
+        for piece in t.pieces {
+            let mut a = t.a.wrapping_offset(piece.at);
+            for _ in 0..piece.steps {
+                let mut line = [V::zero(); N];
+                for v in 0..N - 1 {
+                    line[v] = V::load(b.add(v * V::LANES));
                 }
+                line[N - 1] = V::load_masked(b.add(last), mask);
+                for v in 0..N {
+                    V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
+                }
+                for r in 0..R {
+                    let row = if UNIT { r as isize } else { r as isize * t.a_row };
+                    let x = V::splat(*a.offset(row));
+                    for v in 0..N {
+                        acc[r][v] = acc[r][v].fma(x, line[v]);
+                    }
+                }
+                a = a.wrapping_offset(t.a_depth);
+                b = b.wrapping_offset(t.b_depth);
             }
-            a = a.wrapping_offset(t.a_depth);
-            b = b.wrapping_offset(t.b_depth);
         }
         for r in 0..R {
             let c = t.c.offset(r as isize * t.c_row);
@@ -235,7 +248,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
 /// # Safety
 /// See [`Kernels`]; `t.depth` is above 0.
 #[inline(always)]
-pub(super) unsafe fn rows<V: Vector, const R: usize, const N: usize>(t: &Tile<V::T>) {
+pub(super) unsafe fn rows<V: Vector, const R: usize, const N: usize>(t: &Tile<'_, V::T>) {
     for first in (0..t.depth).step_by(ROWS_DEPTH) {
         let steps = first..t.depth.min(first + ROWS_DEPTH);
         let add = t.add || first > 0;
@@ -264,7 +277,7 @@ pub(super) unsafe fn rows<V: Vector, const R: usize, const N: usize>(t: &Tile<V:
 /// See [`rows`]; the steps and columns exist.
 #[inline(always)]
 unsafe fn rows_strip<V: Vector, const R: usize, const N: usize>(
-    t: &Tile<V::T>,
+    t: &Tile<'_, V::T>,
     steps: Range<usize>,
     col: usize,
     add: bool,
@@ -307,7 +320,7 @@ unsafe fn rows_strip<V: Vector, const R: usize, const N: usize>(
 /// # Safety
 /// See [`rows`]; the steps exist, and `col < t.cols`.
 #[inline(always)]
-unsafe fn rows_edge<V: Vector, const R: usize>(t: &Tile<V::T>, steps: Range<usize>, col: usize, add: bool) {
+unsafe fn rows_edge<V: Vector, const R: usize>(t: &Tile<'_, V::T>, steps: Range<usize>, col: usize, add: bool) {
     // SAFETY: as for [`rows_strip`]; the mask names existing columns only.
     unsafe {
         let mask = V::mask(V::LANES.min(t.cols - col));

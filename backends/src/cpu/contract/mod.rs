@@ -19,6 +19,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod axis;
 mod driver;
 mod micro;
 mod pack;
@@ -34,6 +35,7 @@ mod tests;
 use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
+pub use axis::{Axis, MOST_DIGITS};
 pub use driver::{contract, contract_packed};
 pub use pack::PackedB;
 pub use workspace::Workspace;
@@ -63,17 +65,24 @@ pub struct Contraction<T> {
     pub epilogue: Option<Epilogue>,
 }
 
-/// A batch of matrices to read. Strides are in elements, of any sign; 0 repeats an element.
+/// A batch of matrices to read. Elements may overlap.
 #[derive(Clone, Copy, Debug)]
 pub struct View<T> {
     /// Element (0, 0) of the first matrix.
     pub ptr: *const T,
-    /// From a matrix to the next.
-    pub batch_stride: isize,
-    /// From a row to the next.
-    pub row_stride: isize,
-    /// From a column to the next.
-    pub col_stride: isize,
+    /// How to get from matrix to matrix.
+    pub batch: Axis,
+    /// How to get from row to row.
+    pub row: Axis,
+    /// How to get from column to column.
+    pub col: Axis,
+}
+
+impl<T> View<T> {
+    /// A view with one stride for each index, in elements, of any sign; 0 repeats an element.
+    pub const fn strided(ptr: *const T, batch: isize, row: isize, col: isize) -> View<T> {
+        View { ptr, batch: Axis::even(batch), row: Axis::even(row), col: Axis::even(col) }
+    }
 }
 
 /// A batch of matrices to write. Strides are in elements, of any sign; no two indices may name the same element.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::micro::{Kernels, Panel};
 use super::workspace::{Buffer, Workspace};
-use super::{Element, Isa, View};
+use super::{Axis, Element, Isa, View};
 use crate::cpu::pool::Pool;
 
 /// Rows of B that are packed at a time, so that neighbouring panels are read from the same rows while those are cached.
@@ -36,13 +36,13 @@ pub struct PackedB<T> {
 impl<T: Element> PackedB<T> {
     /// Packs `batch` matrices of k x n for the instruction set of `workspace`.
     ///
-    /// With a batch stride of 0, only one copy is kept.
+    /// Where the batch is one matrix repeated, only one copy is kept.
     ///
     /// # Safety
     /// Every element that `b` names is valid to read, and nobody writes to it during the call.
     pub unsafe fn new(b: &View<T>, batch: usize, k: usize, n: usize, pool: &Pool, workspace: &Workspace) -> PackedB<T> {
         let kernels = T::kernels(workspace.isa());
-        let copies = if b.batch_stride == 0 { batch.min(1) } else { batch };
+        let copies = if b.batch == Axis::even(0) { batch.min(1) } else { batch };
         let panels = n.div_ceil(kernels.max_cols());
         let matrix = panels * kernels.max_cols() * k;
         let packed = PackedB {
@@ -50,20 +50,20 @@ impl<T: Element> PackedB<T> {
             batch,
             k,
             n,
-            shared: b.batch_stride == 0,
+            shared: b.batch == Axis::even(0),
             buffer: Buffer::of::<T>(matrix * copies),
             element: PhantomData,
         };
         let groups = panels.div_ceil(PANELS_AT_ONCE);
         let to = Shared(packed.buffer.as_ptr::<T>());
         let from = Shared(b.ptr.cast_mut());
-        let (batch_stride, row_stride, col_stride) = (b.batch_stride, b.row_stride, b.col_stride);
+        let (batch, row, col) = (b.batch, b.row, b.col);
         pool.for_each(groups * copies, 1, &|_, tasks| {
             for task in tasks {
                 let (copy, group) = (task / groups, task % groups);
                 let first = group * PANELS_AT_ONCE;
-                let ptr = from.get().wrapping_offset(copy as isize * batch_stride);
-                let view = View { ptr: ptr.cast_const(), batch_stride, row_stride, col_stride };
+                let ptr = from.get().wrapping_offset(batch.offset(copy));
+                let view = View { ptr: ptr.cast_const(), batch, row, col };
                 let range = first..panels.min(first + PANELS_AT_ONCE);
                 // SAFETY: the caller vouches for B; the panels of a task belong to it alone and lie in the buffer.
                 unsafe {
@@ -89,12 +89,7 @@ impl<T: Element> PackedB<T> {
     pub(super) fn view(&self) -> View<T> {
         let width = T::kernels(self.isa).max_cols();
         let matrix = self.n.next_multiple_of(width) * self.k;
-        View {
-            ptr: self.buffer.as_ptr::<T>(),
-            batch_stride: if self.shared { 0 } else { matrix as isize },
-            row_stride: width as isize,
-            col_stride: 1,
-        }
+        View::strided(self.buffer.as_ptr(), if self.shared { 0 } else { matrix as isize }, width as isize, 1)
     }
 }
 
@@ -112,24 +107,19 @@ pub(super) unsafe fn pack_b<T: Element>(
     height: usize,
 ) {
     let padded = kernels.max_cols();
-    let step = if b.col_stride == 1 { ROWS_AT_ONCE } else { depth.len().max(1) };
-    for k0 in depth.clone().step_by(step) {
-        let rows = step.min(depth.end - k0);
+    let step = if b.col == Axis::even(1) { ROWS_AT_ONCE } else { depth.len().max(1) };
+    let mut k0 = depth.start;
+    while k0 < depth.end {
+        let end = b.row.run_end(k0, depth.end).min(k0 + step);
         for (index, panel) in panels.clone().enumerate() {
-            let col = panel * padded;
-            // SAFETY: row `k0` and column `col` exist, and panel `index` of `dst` has room for these rows.
+            let cols = panel * padded..n.min((panel + 1) * padded);
+            // SAFETY: these rows and columns exist, and panel `index` of `dst` has room for them.
             unsafe {
-                (kernels.pack)(&Panel {
-                    src: b.ptr.offset(k0 as isize * b.row_stride + col as isize * b.col_stride),
-                    minor: b.col_stride,
-                    major: b.row_stride,
-                    width: padded.min(n - col),
-                    depth: rows,
-                    dst: dst.add((index * height + k0 - depth.start) * padded),
-                    padded,
-                });
+                let dst = dst.add((index * height + k0 - depth.start) * padded);
+                pack(kernels, b.ptr, (b.col, cols), (b.row, k0..end), dst, padded);
             }
         }
+        k0 = end;
     }
 }
 
@@ -144,17 +134,53 @@ pub(super) unsafe fn pack_a<T: Element>(
     depth: Range<usize>,
     dst: *mut T,
 ) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        (kernels.pack)(&Panel {
-            src: a.ptr.offset(rows.start as isize * a.row_stride + depth.start as isize * a.col_stride),
-            minor: a.row_stride,
-            major: a.col_stride,
-            width: rows.len(),
-            depth: depth.len(),
-            dst,
-            padded: kernels.a_width(),
-        });
+    let padded = kernels.a_width();
+    let mut k0 = depth.start;
+    while k0 < depth.end {
+        let end = a.col.run_end(k0, depth.end);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            let dst = dst.add((k0 - depth.start) * padded);
+            pack(kernels, a.ptr, (a.row, rows.clone()), (a.col, k0..end), dst, padded);
+        }
+        k0 = end;
+    }
+}
+
+/// Packs one panel over steps of one run: `padded` elements apart, the elements `width` of each step.
+///
+/// # Safety
+/// As for [`pack_a`].
+unsafe fn pack<T: Element>(
+    kernels: &Kernels<T>,
+    src: *const T,
+    (minor, width): (Axis, Range<usize>),
+    (major, depth): (Axis, Range<usize>),
+    dst: *mut T,
+    padded: usize,
+) {
+    let first = major.offset(depth.start);
+    if minor.run_end(width.start, width.end) == width.end {
+        // SAFETY: passed on to the caller; the elements of a step move evenly, and so do the steps.
+        unsafe {
+            (kernels.pack)(&Panel {
+                src: src.offset(first + minor.offset(width.start)),
+                minor: minor.stride(),
+                major: major.stride(),
+                width: width.len(),
+                depth: depth.len(),
+                dst,
+                padded,
+            });
+        }
+        return;
+    }
+    for (i, index) in width.enumerate() {
+        let src = src.wrapping_offset(first + minor.offset(index));
+        for step in 0..depth.len() {
+            // SAFETY: the element exists, and the panel has room for it.
+            unsafe { *dst.add(step * padded + i) = *src.offset(step as isize * major.stride()) };
+        }
     }
 }
 

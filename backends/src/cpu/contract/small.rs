@@ -6,10 +6,10 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::Element;
 use super::driver::{Crew, Job};
 use super::micro::{Dot, Kernels, SKINNY_ROWS, Tile};
 use super::pack::Shared;
+use super::{Axis, Element};
 
 /// The most rows that `dot` is for.
 pub(super) const DOT_ROWS: usize = 8;
@@ -76,11 +76,12 @@ unsafe fn rows_block<T: Element>(
     unsafe {
         (kernels.rows[job.m - 1])(&Tile {
             depth: job.k,
+            pieces: &[],
             a: job.a.ptr,
-            a_row: job.a.row_stride,
-            a_depth: job.a.col_stride,
+            a_row: job.a.row.stride(),
+            a_depth: job.a.col.stride(),
             b: job.b_at(0, cols.start),
-            b_depth: job.b.row_stride,
+            b_depth: job.b.row.stride(),
             b_next: 0,
             c,
             c_row,
@@ -108,10 +109,10 @@ unsafe fn rows_gathered<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Ra
 /// `scratch` has room for m * k elements if the rows of A are not contiguous.
 ///
 /// # Safety
-/// The processor has the instruction set, the operands are valid, `job.b.row_stride == 1`, and m and k are not 0.
+/// The processor has the instruction set, the operands are valid, B is even, its columns are contiguous, and m and k are not 0.
 pub(super) unsafe fn dot<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: &Crew<'_>, scratch: *mut T) {
     let mut job = *job;
-    if job.a.col_stride != 1 {
+    if !(job.a.row.is_even() && job.a.col == Axis::even(1)) {
         for row in 0..job.m {
             for k in 0..job.k {
                 // SAFETY: the element exists, and the scratch has room for m * k.
@@ -119,8 +120,8 @@ pub(super) unsafe fn dot<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: &
             }
         }
         job.a.ptr = scratch;
-        job.a.row_stride = job.k as isize;
-        job.a.col_stride = 1;
+        job.a.row = Axis::even(job.k as isize);
+        job.a.col = Axis::even(1);
     }
     let job = &job;
     let step = kernels.dot_cols[job.m.min(SKINNY_ROWS) - 1];
@@ -153,9 +154,9 @@ unsafe fn dot_block<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Range<
                     (kernels.dot[count - 1])(&Dot {
                         depth: job.k,
                         a: job.a_at(row, 0),
-                        a_row: job.a.row_stride,
+                        a_row: job.a.row.stride(),
                         b: job.b_at(0, at),
-                        b_col: job.b.col_stride,
+                        b_col: job.b.col.stride(),
                         c: c.offset(row as isize * job.c.row_stride + at as isize * job.c.col_stride),
                         c_row: job.c.row_stride,
                         c_col: job.c.col_stride,

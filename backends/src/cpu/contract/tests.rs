@@ -125,9 +125,17 @@ fn large_shapes() {
         (2, 500, 1100),
     ];
     for (m, k, n) in shapes {
-        let layouts =
-            [(RowMajor, RowMajor, RowMajor), (RowMajor, ColMajor, PaddedRows), (ColMajor, PaddedRows, ColMajor)];
-        for (a, b, c) in layouts {
+        let layouts = [
+            (RowMajor, RowMajor, RowMajor),
+            (RowMajor, ColMajor, PaddedRows),
+            (ColMajor, PaddedRows, ColMajor),
+            (Windows, RowMajor, RowMajor),
+            (WindowsColMajor, Windows, PaddedRows),
+            (Windows, Folded, ColMajor),
+        ];
+        // Windows of every shape would take long and show little.
+        let layouts = if n > 100 { &layouts[..3] } else { &layouts[..] };
+        for &(a, b, c) in layouts {
             let (accumulate, epilogue) = (random.below(2) == 0, random.below(2) == 0);
             let case = Case { accumulate, epilogue, ..Case::plain(m, k, n).with(a, b, c) };
             bench.check::<f32>(&mut random, case);

@@ -9,6 +9,10 @@
 //! So the epilogue follows strip by strip.
 //!
 //! Panels of A have balanced heights: 128 rows in panels of at most 14 are ten of 12 or 13, not nine of 14 and one of 2.
+//!
+//! An operand whose index has several digits (the windows of an image, dims that do not lie evenly) is read in place too:
+//! panels of rows end with the runs of A's rows, and a tile takes the columns of A in pieces that move evenly.
+//! So a convolution needs no copy of its windows: each is read where it lies, by overlapping panels.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -16,7 +20,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::Element;
 use super::driver::{Crew, Job};
-use super::micro::{Kernels, Tile};
+use super::micro::{Kernels, Piece, Tile};
 use super::pack::{PANELS_AT_ONCE, pack_a, pack_b};
 use super::ready::Ready;
 
@@ -48,6 +52,11 @@ const B_CROWDED_ROWS: usize = 320;
 const A_CROWDED_COLS: usize = 128;
 const A_CROWDED_ROWS_COLS: usize = 64;
 
+/// The shortest run of rows, and of columns, for which an A of several digits is read in place: shorter ones make small tiles
+/// and loops of few steps.
+const SHORTEST_ROW_RUN: usize = 4;
+const SHORTEST_PIECE: usize = 3;
+
 /// Strides that are a multiple of this many bytes crowd one set of the L1 cache, whichever processor it is.
 const SET_BYTES: usize = 4096;
 
@@ -68,7 +77,10 @@ const LARGEST_TILE: usize = 14 * 32;
 /// How a product is cut. Rows and columns are counted in panels.
 pub(super) struct Plan {
     row_panels: usize,
-    /// Rows of a panel of A, and the number of panels that have one more.
+    /// Rows that are cut into panels together: a run of A, or all.
+    run_rows: usize,
+    panels_per_run: usize,
+    /// Rows of a panel of a run, and the number of panels that have one more.
     low_rows: usize,
     higher_panels: usize,
     col_panels: usize,
@@ -85,15 +97,20 @@ pub(super) struct Plan {
 impl Plan {
     /// `threads` decides the size of the rectangles only, which has no influence on the result.
     pub(super) fn new<T: Element>(kernels: &Kernels<T>, job: &Job<T>, threads: usize) -> Plan {
-        let row_panels = job.m.div_ceil(kernels.max_rows());
+        let pack_a = job.n > a_in_place_cols(job);
+        let run_rows = if pack_a { job.m } else { job.a.row.run().min(job.m) };
+        let panels_per_run = run_rows.div_ceil(kernels.max_rows());
+        let row_panels = job.m / run_rows * panels_per_run;
         let col_panels = job.n.div_ceil(kernels.max_cols());
         let (rect_rows, rect_cols) = rectangle(kernels, job, (row_panels, col_panels), threads);
         let mut plan = Plan {
             row_panels,
-            low_rows: job.m / row_panels,
-            higher_panels: job.m % row_panels,
+            run_rows,
+            panels_per_run,
+            low_rows: run_rows / panels_per_run,
+            higher_panels: run_rows % panels_per_run,
             col_panels,
-            pack_a: job.n > a_in_place_cols(job),
+            pack_a,
             pack_b: !job.packed && job.m > b_in_place_rows(job),
             k_block: k_block::<T>(job.k),
             super_depth: job.k,
@@ -132,22 +149,34 @@ impl Plan {
         (a, b)
     }
 
-    /// Elements of workspace that [`run`] needs: the packed operands, and an element for the state of each part.
-    pub(super) fn elements<T: Element>(&self, kernels: &Kernels<T>) -> usize {
-        let ((a, b), parts) = (self.packed(kernels), self.parts());
-        a.next_multiple_of(64) + b.next_multiple_of(64) + parts.0 + parts.1
+    /// The most pieces of A's columns in one block of K.
+    fn pieces<T>(&self, job: &Job<T>) -> usize {
+        if self.pack_a || job.a.col.is_even() { 1 } else { self.k_block / job.a.col.run() + 2 }
     }
 
-    /// The rows of panel `panel`: the first panels are one row higher where the rows do not divide evenly.
+    /// Elements of workspace that [`run`] needs: the packed operands, an element for the state of each part, and the pieces
+    /// of all blocks of K.
+    pub(super) fn elements<T: Element>(&self, kernels: &Kernels<T>, job: &Job<T>) -> usize {
+        let ((a, b), parts) = (self.packed(kernels), self.parts());
+        let pieces = self.pieces(job) * job.k.div_ceil(self.k_block) * size_of::<Piece>() / size_of::<T>();
+        a.next_multiple_of(64) + b.next_multiple_of(64) + (parts.0 + parts.1).next_multiple_of(64) + pieces
+    }
+
+    /// The rows of panel `panel`: the first panels of a run are one row higher where its rows do not divide evenly.
     fn rows(&self, panel: usize) -> Range<usize> {
-        let start = |panel: usize| panel * self.low_rows + panel.min(self.higher_panels);
+        let (run, panel) = (panel / self.panels_per_run * self.run_rows, panel % self.panels_per_run);
+        let start = |panel: usize| run + panel * self.low_rows + panel.min(self.higher_panels);
         start(panel)..start(panel + 1)
     }
 }
 
 /// The most columns for which A is read where it lies.
 fn a_in_place_cols<T>(job: &Job<T>) -> usize {
-    match (job.a.row_stride, job.a.col_stride) {
+    let (row, col) = (job.a.row, job.a.col);
+    if row.run() < SHORTEST_ROW_RUN.min(job.m) || col.run() < SHORTEST_PIECE.min(job.k) {
+        return A_CROWDED_ROWS_COLS;
+    }
+    match (row.stride(), col.stride()) {
         (1, columns) => {
             if crowded::<T>(columns) {
                 A_CROWDED_COLS
@@ -162,7 +191,10 @@ fn a_in_place_cols<T>(job: &Job<T>) -> usize {
 
 /// The most rows for which B is read where it lies; the kernels need contiguous rows.
 fn b_in_place_rows<T>(job: &Job<T>) -> usize {
-    match (job.b.col_stride, crowded::<T>(job.b.row_stride)) {
+    if !job.b.row.is_even() || !job.b.col.is_even() {
+        return 0;
+    }
+    match (job.b.col.stride(), crowded::<T>(job.b.row.stride())) {
         (1, false) => B_IN_PLACE_ROWS,
         (1, true) => B_CROWDED_ROWS,
         _ => 0,
@@ -213,7 +245,11 @@ pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Jo
     const { assert!(size_of::<T>() >= size_of::<AtomicU32>(), "the state of a part fits an element") };
     let (elements, parts) = (plan.packed(kernels), plan.parts());
     let packed_b = memory.wrapping_add(elements.0.next_multiple_of(64));
-    let states = packed_b.wrapping_add(elements.1.next_multiple_of(64)).cast::<AtomicU32>();
+    let states = packed_b.wrapping_add(elements.1.next_multiple_of(64));
+    let pieces = states.wrapping_add((parts.0 + parts.1).next_multiple_of(64)).cast::<Piece>();
+    let states = states.cast::<AtomicU32>();
+    // SAFETY: the pieces lie behind the states, and nothing else does.
+    let pieces = unsafe { Pieces::new(plan, job, pieces) };
     for col in (0..plan.col_panels).step_by(plan.super_cols) {
         for k in (0..job.k).step_by(plan.super_depth) {
             // B stays packed for all super-blocks of these columns and steps.
@@ -229,6 +265,7 @@ pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Jo
                     depth: k..job.k.min(k + plan.super_depth),
                     packed_a: memory,
                     packed_b,
+                    pieces,
                     // SAFETY: as above.
                     ready_a: unsafe { Ready::new(states, parts.0) },
                     ready_b,
@@ -237,6 +274,53 @@ pub(super) unsafe fn run<T: Element>(kernels: &Kernels<T>, plan: &Plan, job: &Jo
                 unsafe { block.run(crew) }
             }
         }
+    }
+}
+
+/// The columns of an A that is read in place, by blocks of K, in pieces that move evenly.
+#[derive(Clone, Copy)]
+struct Pieces<'a> {
+    /// For each block of K so many places, of which those with steps are used; none where A is even or packed.
+    all: &'a [Piece],
+    per_block: usize,
+    k_block: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// # Safety
+    /// `memory` has room for the pieces of all blocks, is aligned for them and is used for nothing else.
+    unsafe fn new<T: Element>(plan: &Plan, job: &Job<T>, memory: *mut Piece) -> Pieces<'a> {
+        let (per_block, k_block) = (plan.pieces(job), plan.k_block);
+        if plan.pack_a || job.a.col.is_even() {
+            return Pieces { all: &[], per_block, k_block };
+        }
+        let blocks = job.k.div_ceil(k_block);
+        for block in 0..blocks {
+            let (start, end) = (block * k_block, job.k.min((block + 1) * k_block));
+            let first = job.a.col.offset(start);
+            let mut k = start;
+            for place in 0..per_block {
+                let next = job.a.col.run_end(k, end).min(end);
+                let piece = Piece { at: job.a.col.offset(k) - first, steps: next - k };
+                // SAFETY: passed on to the caller.
+                unsafe { memory.add(block * per_block + place).write(piece) };
+                k = next;
+            }
+            debug_assert_eq!(k, end, "the pieces of a block cover it");
+        }
+        // SAFETY: as above; the pieces have just been written.
+        Pieces { all: unsafe { std::slice::from_raw_parts(memory, blocks * per_block) }, per_block, k_block }
+    }
+
+    /// The pieces of the block from `k` on, with `depth` steps; none where A needs none.
+    fn of(&self, k: usize, depth: usize) -> &'a [Piece] {
+        if self.all.is_empty() {
+            return &[];
+        }
+        let places = &self.all[k / self.k_block * self.per_block..][..self.per_block];
+        debug_assert_eq!(places.iter().map(|p| p.steps).sum::<usize>(), depth);
+        let used = places.iter().position(|p| p.steps == 0).unwrap_or(self.per_block);
+        &places[..used]
     }
 }
 
@@ -253,6 +337,7 @@ struct Block<'a, T: 'static> {
     depth: Range<usize>,
     packed_a: *mut T,
     packed_b: *mut T,
+    pieces: Pieces<'a>,
     /// By panel.
     ready_a: Ready<'a>,
     /// By group of panels, then by part of the depth.
@@ -360,9 +445,12 @@ impl<T: Element> Block<'_, T> {
                 let at = (panel - self.rows.start) * height + since;
                 (self.packed_a.add(at * kernels.a_width()).cast_const(), 1, kernels.a_width() as isize)
             } else {
-                (job.a_at(strip.start, k), job.a.row_stride, job.a.col_stride)
+                (job.a_at(strip.start, k), job.a.row.stride(), job.a.col.stride())
             }
         };
+        let pieces = self.pieces.of(k, depth);
+        let whole = [Piece { at: 0, steps: depth }];
+        let pieces = if pieces.is_empty() { &whole[..] } else { pieces };
         let table = if a_row == 1 { kernels.tile_unit } else { kernels.tile_strided };
         let by_vectors = &table[strip.len() - 1];
         let add = job.accumulate || k > 0;
@@ -376,13 +464,13 @@ impl<T: Element> Block<'_, T> {
                 } else if job.packed {
                     (job.b.ptr.add((panel * job.k + k) * width), width as isize, 0)
                 } else {
-                    (job.b_at(k, col), job.b.row_stride, width as isize)
+                    (job.b_at(k, col), job.b.row.stride(), width as isize)
                 }
             };
             let count = width.min(job.n - col);
             let kernel = by_vectors[count.div_ceil(kernels.lanes) - 1];
-            let mut tile =
-                Tile { depth, a, a_row, a_depth, b, b_depth, b_next, c: job.c.ptr, c_row: 0, cols: count, add };
+            let c = job.c.ptr;
+            let mut tile = Tile { depth, pieces, a, a_row, a_depth, b, b_depth, b_next, c, c_row: 0, cols: count, add };
             // SAFETY: the tile lies in C; the buffer has room for the largest tile, and is written before it is read.
             unsafe {
                 if job.c.col_stride == 1 {

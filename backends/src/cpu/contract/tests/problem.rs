@@ -72,13 +72,19 @@ pub(super) enum Layout {
     SameRow,
     SameCol,
     SameElement,
+    /// Rows and columns of two digits each, as of overlapping windows, with a row's innermost elements side by side.
+    Windows,
+    /// The same the other way round: a column's innermost elements side by side.
+    WindowsColMajor,
+    /// Digits that move backwards and repeat.
+    Folded,
 }
 
 use Layout::*;
 
 pub(super) const WRITABLE: [Layout; 9] =
     [RowMajor, ColMajor, PaddedRows, PaddedCols, Strided, NegativeRows, NegativeCols, Negative, NegativeColMajor];
-pub(super) const READABLE: [Layout; 12] = [
+pub(super) const READABLE: [Layout; 15] = [
     RowMajor,
     ColMajor,
     PaddedRows,
@@ -91,6 +97,9 @@ pub(super) const READABLE: [Layout; 12] = [
     SameRow,
     SameCol,
     SameElement,
+    Windows,
+    WindowsColMajor,
+    Folded,
 ];
 
 /// A batch of matrices in a buffer with room to spare at both ends.
@@ -99,8 +108,14 @@ pub(super) struct Matrices<T> {
     pub(super) data: Vec<T>,
     pub(super) origin: usize,
     pub(super) batch_stride: isize,
-    pub(super) row_stride: isize,
-    pub(super) col_stride: isize,
+    pub(super) row: Axis,
+    pub(super) col: Axis,
+}
+
+/// The digits of an index: its size as a product of two, as far as that goes.
+fn two_digits(size: usize, outer: isize, inner: isize) -> Axis {
+    let low = (2..size).rev().find(|d| size.is_multiple_of(*d)).unwrap_or(size).max(1);
+    Axis::of_digits([(size / low, outer), (low, inner)]).unwrap()
 }
 
 impl<T: Sample> Matrices<T> {
@@ -113,34 +128,40 @@ impl<T: Sample> Matrices<T> {
         shared: bool,
     ) -> Self {
         let (r, c) = (rows as isize, cols as isize);
-        let (row_stride, col_stride) = match layout {
-            RowMajor => (c, 1),
-            ColMajor => (1, r),
-            PaddedRows => (c + 5, 1),
-            PaddedCols => (1, r + 3),
-            Strided => (3 * c + 2, 3),
-            NegativeRows => (-c, 1),
-            NegativeCols => (c, -1),
-            Negative => (-c - 1, -1),
-            NegativeColMajor => (-1, -r),
-            SameRow => (0, 1),
-            SameCol => (1, 0),
-            SameElement => (0, 0),
+        let (row, col) = match layout {
+            Windows => (two_digits(rows, 3 * c + 1, 2), two_digits(cols, c + 4, 1)),
+            WindowsColMajor => (two_digits(rows, r + 2, 1), two_digits(cols, 2 * r + 3, 3)),
+            Folded => (two_digits(rows, 0, -2), two_digits(cols, -c, 1)),
+            RowMajor => (Axis::even(c), Axis::even(1)),
+            ColMajor => (Axis::even(1), Axis::even(r)),
+            PaddedRows => (Axis::even(c + 5), Axis::even(1)),
+            PaddedCols => (Axis::even(1), Axis::even(r + 3)),
+            Strided => (Axis::even(3 * c + 2), Axis::even(3)),
+            NegativeRows => (Axis::even(-c), Axis::even(1)),
+            NegativeCols => (Axis::even(c), Axis::even(-1)),
+            Negative => (Axis::even(-c - 1), Axis::even(-1)),
+            NegativeColMajor => (Axis::even(-1), Axis::even(-r)),
+            SameRow => (Axis::even(0), Axis::even(1)),
+            SameCol => (Axis::even(1), Axis::even(0)),
+            SameElement => (Axis::even(0), Axis::even(0)),
         };
-        let extent = |stride: isize, count: usize| stride * (count.max(1) as isize - 1);
-        let (across, down) = (extent(col_stride, cols), extent(row_stride, rows));
-        let matrix = across.abs() + down.abs() + 1;
+        // The least and the greatest offset of an index.
+        let ends = |axis: Axis, count: usize| {
+            let offsets = (0..count.max(1)).map(|i| axis.offset(i));
+            (offsets.clone().min().unwrap_or(0), offsets.max().unwrap_or(0))
+        };
+        let (across, down) = (ends(col, cols), ends(row, rows));
+        let matrix = across.1 - across.0 + down.1 - down.0 + 1;
         let batch_stride = if shared { 0 } else { matrix };
         let margin = 40;
         let size = margin * 2 + matrix as usize * batch.max(1);
-        let origin = (margin as isize - across.min(0) - down.min(0)) as usize;
+        let origin = (margin as isize - across.0 - down.0) as usize;
         let data = (0..size).map(|_| random.value()).collect();
-        Matrices { data, origin, batch_stride, row_stride, col_stride }
+        Matrices { data, origin, batch_stride, row, col }
     }
 
     pub(super) fn at(&self, batch: usize, row: usize, col: usize) -> usize {
-        let offset =
-            batch as isize * self.batch_stride + row as isize * self.row_stride + col as isize * self.col_stride;
+        let offset = batch as isize * self.batch_stride + self.row.offset(row) + self.col.offset(col);
         (self.origin as isize + offset) as usize
     }
 
@@ -149,19 +170,15 @@ impl<T: Sample> Matrices<T> {
     }
 
     pub(super) fn view(&self) -> View<T> {
-        View {
-            ptr: self.data[self.origin..].as_ptr(),
-            batch_stride: self.batch_stride,
-            row_stride: self.row_stride,
-            col_stride: self.col_stride,
-        }
+        let batch = Axis::even(self.batch_stride);
+        View { ptr: self.data[self.origin..].as_ptr(), batch, row: self.row, col: self.col }
     }
 
     pub(super) fn view_mut(&mut self) -> ViewMut<T> {
         // SAFETY: the origin lies in the buffer; the pointer keeps the whole buffer in reach.
         let ptr = unsafe { self.data.as_mut_ptr().add(self.origin) };
-        let Matrices { batch_stride, row_stride, col_stride, .. } = *self;
-        ViewMut { ptr, batch_stride, row_stride, col_stride }
+        let (row_stride, col_stride) = (self.row.stride(), self.col.stride());
+        ViewMut { ptr, batch_stride: self.batch_stride, row_stride, col_stride }
     }
 }
 
