@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::views::{Axes, LONGEST_CHAIN, is_free, is_view, operand_index, strided};
 
+mod epilogue;
 mod late;
 
 /// A group has at most this many members, which bounds the size of one kernel's code.
@@ -34,6 +35,8 @@ pub struct Fusion {
     pub order: Vec<u32>,
     /// For each node in a group, how its dims lie in the group's domain.
     pub embeddings: Vec<Embedding>,
+    /// For each group, the group of the contraction that it may run inside of; that group comes right before it in `order`.
+    pub epilogue_of: Vec<Option<u32>>,
 }
 
 /// Nodes that become one step of the plan.
@@ -374,7 +377,25 @@ impl<'a> Fuser<'a> {
             found.map(|(from, _)| from).collect()
         };
         let order = late::order(self.graph, &self.groups, &self.group_of, reads);
-        Fusion { groups: self.groups, group_of: self.group_of, order, embeddings: self.embeddings }
+        let products = |id| self.product_reads(id);
+        let epilogue_of = epilogue::find(self.graph, &self.groups, &self.group_of, &order, products);
+        let order = epilogue::order(&order, &epilogue_of);
+        Fusion { groups: self.groups, group_of: self.group_of, order, embeddings: self.embeddings, epilogue_of }
+    }
+
+    /// What a node reads from contractions, and how it lies in the node's group.
+    fn product_reads(&self, id: NodeId) -> Vec<epilogue::ProductRead> {
+        let node = self.graph.node(id);
+        let elementwise = matches!(node.op.story().lowering(), Lowering::Map { access: Access::Elementwise });
+        let reads = self.reads(node, self.domain_of(node).len()).into_iter();
+        reads
+            .filter(|r| self.groups[self.find(r.node) as usize].kind == GroupKind::Contract)
+            .map(|r| {
+                let relative = r.relative.filter(|_| elementwise);
+                let lies = relative.map(|all| all.iter().map(|l| compose(*l, &self.embeddings[id.index()])).collect());
+                epilogue::ProductRead { product: r.node, lies }
+            })
+            .collect()
     }
 }
 

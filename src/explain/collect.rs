@@ -8,7 +8,7 @@ use lehr_ir::dim::Symbol;
 use lehr_ir::graph::print::PrintOptions;
 use lehr_ir::graph::{Graph, Value};
 use lehr_ir::kernel::{Cost, Kernel};
-use lehr_ir::plan::{Place, StepKind};
+use lehr_ir::plan::{Contract, Place, StepKind};
 use lehr_ir::{Dim, Plan, Target};
 use lehr_passes::compile::{Lowered, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
@@ -114,15 +114,19 @@ fn groups(graph: &Graph, fusion: &Fusion, numbers: &Numbers) -> Vec<GroupExplana
             loc: node.loc.clone(),
         }
     };
-    let group = |group: &Group| GroupExplanation {
+    let group = |g: u32, group: &Group| GroupExplanation {
         kind: group.kind,
         domain: group.domain.to_vec(),
         reduced: group.reduced.to_vec(),
         members: group.members.iter().map(member).collect(),
-        fused: why_fused(group).to_owned(),
+        fused: if fusion.epilogue_of[g as usize].is_some() {
+            "elementwise, on blocks of the matrix product before it while they are cached".to_owned()
+        } else {
+            why_fused(group).to_owned()
+        },
         ended: why_ended(graph, fusion, group),
     };
-    fusion.order.iter().map(|&g| group(&fusion.groups[g as usize])).collect()
+    fusion.order.iter().map(|&g| group(g, &fusion.groups[g as usize])).collect()
 }
 
 fn why_fused(group: &Group) -> &'static str {
@@ -200,8 +204,12 @@ fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<V
     let mut first = 0;
     for plan in plans {
         for step in &plan.steps {
-            let StepKind::Launch(launch) = &step.kind else { continue };
-            let Some(kernel) = out.get_mut(first + launch.kernel as usize) else { continue };
+            let runs = match &step.kind {
+                StepKind::Launch(launch) => launch.kernel,
+                StepKind::Contract(Contract { epilogue: Some(e), .. }) => e.kernel,
+                _ => continue,
+            };
+            let Some(kernel) = out.get_mut(first + runs as usize) else { continue };
             kernel.launches += 1;
             kernel.cost = add(std::mem::take(&mut kernel.cost), &step_cost(plan, &step.kind));
             for loc in &step.locs {

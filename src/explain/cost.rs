@@ -1,6 +1,7 @@
 //! What the steps of a plan cost, over the function's sizes.
 
-use lehr_ir::kernel::{Cost, cost};
+use lehr_ir::dim::Symbol;
+use lehr_ir::kernel::{Cost, Kernel, cost};
 use lehr_ir::plan::{BufferId, Matrix, StepKind, Trip};
 use lehr_ir::{Dim, Plan};
 
@@ -13,10 +14,7 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
     match step {
         StepKind::Launch(launch) => {
             let Some(kernel) = plan.kernels.get(launch.kernel as usize) else { return Cost::default() };
-            let value = |s: &lehr_ir::dim::Symbol| {
-                kernel.sizes.iter().position(|size| size == s).and_then(|i| launch.sizes.get(i).cloned())
-            };
-            map(&cost(kernel), &|d| d.substitute(&value))
+            bound_cost(kernel, &launch.sizes)
         }
         StepKind::Contract(c) => {
             let area = &(&c.batch * &c.m) * &c.n;
@@ -27,7 +25,11 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
                 if m.batch.is_still() { one * size } else { &one * &c.batch * size }
             };
             let read = of(&c.a, &c.m, &c.k) + of(&c.b, &c.k, &c.n);
-            moved(&(&area * &c.k) * 2, read, &area * size)
+            let product = moved(&(&area * &c.k) * 2, read, &area * size);
+            match c.epilogue.as_ref().and_then(|e| Some((e, plan.kernels.get(e.kernel as usize)?))) {
+                Some((e, kernel)) => add(product, &bound_cost(kernel, &e.sizes)),
+                None => product,
+            }
         }
         StepKind::Copy { from, .. } => moved(Dim::from(0), bytes(plan, *from), bytes(plan, *from)),
         StepKind::Host { operands, results, .. } => {
@@ -43,6 +45,12 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
         }
         StepKind::Branch(b) => b.branches.iter().fold(Cost::default(), |sum, b| add(sum, &plan_cost(&b.plan))),
     }
+}
+
+/// The cost of a kernel whose sizes have these values.
+fn bound_cost(kernel: &Kernel, sizes: &[Dim]) -> Cost {
+    let value = |s: &Symbol| kernel.sizes.iter().position(|size| size == s).and_then(|i| sizes.get(i).cloned());
+    map(&cost(kernel), &|d| d.substitute(&value))
 }
 
 /// The cost of all steps of a plan.

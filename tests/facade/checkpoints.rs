@@ -1,8 +1,8 @@
 //! Checkpoints: what is kept, what is computed again, and what it costs and saves.
 
-use lehr::ir::kernel::cost;
-use lehr::ir::plan::StepKind;
-use lehr::ir::{Graph, Target};
+use lehr::ir::kernel::{Kernel, cost};
+use lehr::ir::plan::{Contract, Epilogue, StepKind};
+use lehr::ir::{Dim, Graph, Target};
 use lehr::passes::compile::plan_of;
 use lehr::prelude::*;
 
@@ -18,13 +18,22 @@ fn optimized(outputs: &[(&str, &Tensor)]) -> Graph {
     f.compile(crate::interp()).unwrap().program().graph().clone()
 }
 
+/// The elementary functions that an epilogue computes.
+fn whole(kernel: &Kernel, c: &Contract) -> Dim {
+    cost(kernel).transcendental.substitute(&|s| (s.as_str() == Epilogue::COLUMNS).then(|| c.n.clone()))
+}
+
 /// How many matrix products a graph's plan has, and how many elementary functions of an array its kernels compute.
 fn planned(graph: &Graph, elements: i64) -> [i64; 2] {
     let (_, plan, _) = plan_of(graph, &Target::default()).unwrap();
     let (mut products, mut functions) = (0, 0);
     for step in &plan.steps {
         match &step.kind {
-            StepKind::Contract(_) => products += 1,
+            StepKind::Contract(c) => {
+                products += 1;
+                let epilogue = c.epilogue.iter().map(|e| &plan.kernels[e.kernel as usize]);
+                functions += epilogue.map(|k| whole(k, c).as_const().unwrap()).sum::<i64>();
+            }
             StepKind::Launch(l) => {
                 functions += cost(&plan.kernels[l.kernel as usize]).transcendental.as_const().unwrap();
             }

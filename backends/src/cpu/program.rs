@@ -202,6 +202,20 @@ pub(super) struct Product {
     pub(super) c_offset: isize,
     /// Batch, row and column.
     pub(super) c_strides: [isize; 3],
+    pub(super) epilogue: Option<EpilogueCall>,
+}
+
+/// The kernel that runs on finished blocks of a product.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EpilogueCall {
+    pub(super) kernel: u32,
+    /// Where its buffers, and its sizes, start in the sequence's.
+    pub(super) operands: u32,
+    pub(super) sizes: u32,
+    pub(super) size_count: u32,
+    /// Which of the sizes are the first column and the number of columns.
+    pub(super) first_column: u32,
+    pub(super) columns: u32,
 }
 
 /// How a factor of a matrix product lies in its buffer.
@@ -363,15 +377,7 @@ impl<'a> Binder<'a> {
     fn step(&mut self, kind: &StepKind) -> Result<(), RunError> {
         let command = match kind {
             StepKind::Launch(l) => {
-                let (operands, sizes) = (self.made.operands.len() as u32, self.made.sizes.len() as u32);
-                for b in &l.buffers {
-                    let source = self.source(*b)?;
-                    self.made.operands.push(source);
-                }
-                for d in &l.sizes {
-                    let v = self.value(d)?;
-                    self.made.sizes.push(v);
-                }
+                let (operands, sizes) = self.bind_kernel(&l.buffers, &l.sizes)?;
                 let iterations = self.size(&l.iterations)?;
                 // An estimate that cannot be had, as of a loop over nothing, is of little work.
                 let work = self.size(&l.work).unwrap_or(1).max(1);
@@ -402,6 +408,20 @@ impl<'a> Binder<'a> {
         };
         self.made.commands.push(command);
         Ok(())
+    }
+
+    /// Where the buffers and the sizes of a kernel start in the sequence's.
+    fn bind_kernel(&mut self, buffers: &[BufferId], sizes: &[Dim]) -> Result<(u32, u32), RunError> {
+        let starts = (self.made.operands.len() as u32, self.made.sizes.len() as u32);
+        for b in buffers {
+            let source = self.source(*b)?;
+            self.made.operands.push(source);
+        }
+        for d in sizes {
+            let v = self.value(d)?;
+            self.made.sizes.push(v);
+        }
+        Ok(starts)
     }
 
     fn sources(&self, buffers: &[BufferId]) -> Result<Vec<Source>, RunError> {
@@ -440,7 +460,21 @@ impl<'a> Binder<'a> {
         })
     }
 
-    fn product(&self, c: &Contract) -> Result<Product, RunError> {
+    fn product(&mut self, c: &Contract) -> Result<Product, RunError> {
+        let epilogue = match &c.epilogue {
+            Some(e) => {
+                let (operands, sizes) = self.bind_kernel(&e.buffers, &e.sizes)?;
+                Some(EpilogueCall {
+                    kernel: self.program.entries[&address(&self.plan.kernels[e.kernel as usize])],
+                    operands,
+                    sizes,
+                    size_count: e.sizes.len() as u32,
+                    first_column: e.first_column,
+                    columns: e.columns,
+                })
+            }
+            None => None,
+        };
         let axis = |d: &Digits| -> Result<Axis, RunError> {
             let digit = |d: &Digit| Ok((self.size(&d.size)?, self.stride(&d.stride)?));
             let digits = d.digits().iter().map(digit).collect::<Result<SmallVec<[_; MOST_DIGITS]>, RunError>>()?;
@@ -465,6 +499,7 @@ impl<'a> Binder<'a> {
             factors: [factor(&c.a)?, factor(&c.b)?],
             c_offset: result.offset,
             c_strides: [result.batch, result.row, result.column].map(|a| a.stride()),
+            epilogue,
         })
     }
 }

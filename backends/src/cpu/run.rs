@@ -14,13 +14,15 @@ use std::ops::Range;
 use lehr_ir::array::Data;
 use lehr_ir::bindings::Bindings;
 use lehr_ir::eval::evaluate_op;
+use lehr_ir::plan::Epilogue;
 use lehr_ir::{Array, DType};
 
+use super::code::KernelFn;
 use super::contract::{self, Contraction, View, ViewMut, Workspace};
 use super::emit::KernelContext;
 use super::memory::Aligned;
 use super::pool::Pool;
-use super::program::{Bound, Command, Factor, HostCall, Product, Program, RunError, Sequence, Source};
+use super::program::{Bound, Command, EpilogueCall, Factor, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
 
 pub(super) mod control;
@@ -161,10 +163,21 @@ impl Cx<'_> {
                     };
                     self.pool.for_each(*iterations, *grain, &work);
                 }
-                Command::Contract(p) => match p.dtype {
-                    DType::F64 => product::<f64>(p, &locate, self.workspace, self.pool),
-                    _ => product::<f32>(p, &locate, self.workspace, self.pool),
-                },
+                Command::Contract(p) => {
+                    let finish = p.epilogue.and_then(|e| {
+                        Some(Finish {
+                            entry: self.program.code().entry(e.kernel as usize)?,
+                            call: e,
+                            buffers: &pointers[e.operands as usize..],
+                            sizes: &sizes[e.sizes as usize..][..e.size_count as usize],
+                            rows: p.m,
+                        })
+                    });
+                    match p.dtype {
+                        DType::F64 => product::<f64>(p, finish.as_ref(), &locate, self.workspace, self.pool),
+                        _ => product::<f32>(p, finish.as_ref(), &locate, self.workspace, self.pool),
+                    }
+                }
                 Command::Copy { from, to, bytes } => {
                     // SAFETY: both buffers have so many bytes, and a result never overlaps what it is copied from.
                     unsafe { std::ptr::copy_nonoverlapping(locate(*from), locate(*to), *bytes) };
@@ -192,8 +205,39 @@ impl Cx<'_> {
     }
 }
 
+/// A kernel to run on finished blocks of a product.
+struct Finish<'a> {
+    entry: KernelFn<'a>,
+    call: EpilogueCall,
+    buffers: &'a [*mut u8],
+    sizes: &'a [i64],
+    /// Rows of one matrix of the batch.
+    rows: usize,
+}
+
+/// Runs the kernel on one block; the context is a [`Finish`].
+unsafe extern "C" fn finish(cx: *const u8, batch: usize, row: usize, row_end: usize, column: usize, column_end: usize) {
+    // SAFETY: `product` hands on a `Finish` that outlives the contraction.
+    let f = unsafe { &*cx.cast::<Finish<'_>>() };
+    let mut sizes = [0i64; Epilogue::MOST_SIZES];
+    sizes[..f.sizes.len()].copy_from_slice(f.sizes);
+    sizes[f.call.first_column as usize] = column as i64;
+    sizes[f.call.columns as usize] = (column_end - column) as i64;
+    let context = KernelContext {
+        buffers: f.buffers.as_ptr(),
+        sizes: sizes.as_ptr(),
+        functions: FunctionTable::HOST,
+        // The kernel of an epilogue has no tiles.
+        scratch: std::ptr::null_mut(),
+    };
+    let first = batch * f.rows;
+    // SAFETY: see the module's safety argument; the driver gives each block to one call.
+    unsafe { f.entry.call(&context, (first + row) as i64, (first + row_end) as i64) };
+}
+
 fn product<T: contract::Element>(
     p: &Product,
+    after: Option<&Finish<'_>>,
     locate: &dyn Fn(Source) -> *mut u8,
     workspace: &mut Workspace,
     pool: &Pool,
@@ -217,7 +261,7 @@ fn product<T: contract::Element>(
         // SAFETY: as above.
         c: ViewMut { ptr: unsafe { c.offset(p.c_offset) }, batch_stride, row_stride, col_stride },
         accumulate: false,
-        epilogue: None,
+        epilogue: after.map(|f| contract::Epilogue { run: finish, ctx: std::ptr::from_ref(f).cast() }),
     };
     // SAFETY: the strides address elements of the buffers only, and the result overlaps neither operand.
     unsafe { contract::contract(&contraction, pool, workspace) };

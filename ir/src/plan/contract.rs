@@ -1,6 +1,7 @@
 //! Contractions: batched matrix products of operands that may lie in memory in any regular way.
 
 use std::fmt;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -8,6 +9,7 @@ use super::BufferId;
 use crate::bindings::Bindings;
 use crate::dim::{Dim, DimError};
 use crate::dtype::DType;
+use crate::kernel::{Access, Kernel};
 
 /// A batched matrix product `c[b, m, n] = Σ_k a[b, m, k] · b[b, k, n]`.
 ///
@@ -30,6 +32,58 @@ pub struct Contract {
     pub b: Matrix,
     /// Result: indices of batch, row (m) and column (n), each of one digit.
     pub c: Matrix,
+    /// What runs on finished blocks of the result.
+    pub epilogue: Option<Epilogue>,
+}
+
+/// A kernel that runs inside a contraction, on blocks of the result whose sums are complete.
+///
+/// An iteration of its parallel loop is a row of the whole batch, `batch * m` of them. Two of its sizes say which columns it
+/// walks: from one on, so many. It reads the result at the place that it computes alone, and may write over it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Epilogue {
+    /// Index into [`super::Plan::kernels`].
+    pub kernel: u32,
+    /// A buffer for each of the kernel's.
+    pub buffers: SmallVec<[BufferId; 6]>,
+    /// A value for each of the kernel's sizes; those of the two below are for the whole result.
+    pub sizes: SmallVec<[Dim; 4]>,
+    /// Which of the sizes is the first column.
+    pub first_column: u32,
+    /// Which of the sizes is the number of columns.
+    pub columns: u32,
+}
+
+impl Epilogue {
+    /// The name of the size that is the first column.
+    pub const FIRST_COLUMN: &str = "_column";
+    /// The name of the size that is the number of columns.
+    pub const COLUMNS: &str = "_columns";
+    /// The most sizes that the kernel of an epilogue has.
+    pub const MOST_SIZES: usize = 16;
+}
+
+impl Contract {
+    /// The buffers it reads and the buffers it writes.
+    pub(super) fn accesses(&self, kernels: &[Arc<Kernel>]) -> (SmallVec<[BufferId; 6]>, SmallVec<[BufferId; 2]>) {
+        let mut reads: SmallVec<[BufferId; 6]> = SmallVec::from_iter([self.a.buffer, self.b.buffer]);
+        let mut writes: SmallVec<[BufferId; 2]> = SmallVec::from_iter([self.c.buffer]);
+        if let Some(e) = &self.epilogue {
+            for (&b, param) in e.buffers.iter().zip(&kernels[e.kernel as usize].buffers) {
+                // The result is there when the epilogue reads it.
+                if b == self.c.buffer {
+                    continue;
+                }
+                if param.access != Access::Write {
+                    reads.push(b);
+                }
+                if param.access != Access::Read {
+                    writes.push(b);
+                }
+            }
+        }
+        (reads, writes)
+    }
 }
 
 /// A view of a buffer as a batch of matrices; the offset counts elements.

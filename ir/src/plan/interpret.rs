@@ -9,6 +9,7 @@ use crate::array::{Array, Data};
 use crate::bindings::Bindings;
 use crate::dim::{Dim, DimError};
 use crate::eval::{EvalError, Evaluated};
+use crate::kernel::Access;
 use crate::kernel::interpret::{BufferData, Functions, InterpretError, Program};
 
 /// Why a plan cannot be run.
@@ -39,25 +40,7 @@ pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Function
     let mut memory = Buffers { plan, bindings, args, arena: BTreeMap::new(), out: BTreeMap::new() };
     for step in &plan.steps {
         match &step.kind {
-            StepKind::Launch(l) => {
-                let kernel = &plan.kernels[l.kernel as usize];
-                let sizes = l.sizes.iter().map(|d| bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
-                let failed = |source| PlanRunError::Kernel { kernel: kernel.name.clone(), source };
-                let program = Program::new(kernel, &sizes, functions).map_err(failed)?;
-                let mut data = Vec::new();
-                for (b, param) in l.buffers.iter().zip(&kernel.buffers) {
-                    data.push(to_buffer(&match param.access {
-                        crate::kernel::Access::Write => memory.fresh(*b)?,
-                        crate::kernel::Access::Read | crate::kernel::Access::ReadWrite => memory.read(*b)?,
-                    })?);
-                }
-                program.run(&mut data).map_err(failed)?;
-                for ((b, param), d) in l.buffers.iter().zip(&kernel.buffers).zip(data) {
-                    if param.access != crate::kernel::Access::Read {
-                        memory.write(*b, from_buffer(d))?;
-                    }
-                }
-            }
+            StepKind::Launch(l) => memory.launch(l.kernel, &l.buffers, &l.sizes, functions)?,
             StepKind::Contract(c) => {
                 let n = |d: &Dim| bindings.eval(d);
                 let (a, b) = (memory.read(c.a.buffer)?, memory.read(c.b.buffer)?);
@@ -76,6 +59,9 @@ pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Function
                     }
                 }
                 memory.write(c.c.buffer, out)?;
+                if let Some(e) = &c.epilogue {
+                    memory.launch(e.kernel, &e.buffers, &e.sizes, functions)?;
+                }
             }
             StepKind::Copy { from, to } => {
                 let data = memory.read(*from)?;
@@ -163,6 +149,34 @@ impl Buffers<'_> {
         // What overlaps the bytes written is gone.
         self.arena.retain(|&s, (_, d)| s + d.byte_len() as i64 <= start || s >= end.max(start + 1));
         self.arena.insert(start, (b, data));
+        Ok(())
+    }
+
+    /// Runs a kernel on all iterations of its parallel loop.
+    fn launch(
+        &mut self,
+        kernel: u32,
+        buffers: &[BufferId],
+        sizes: &[Dim],
+        functions: Functions,
+    ) -> Result<(), PlanRunError> {
+        let kernel = &self.plan.kernels[kernel as usize];
+        let sizes = sizes.iter().map(|d| self.bindings.eval(d)).collect::<Result<Vec<_>, _>>()?;
+        let failed = |source| PlanRunError::Kernel { kernel: kernel.name.clone(), source };
+        let program = Program::new(kernel, &sizes, functions).map_err(failed)?;
+        let mut data = Vec::new();
+        for (b, param) in buffers.iter().zip(&kernel.buffers) {
+            data.push(to_buffer(&match param.access {
+                Access::Write => self.fresh(*b)?,
+                Access::Read | Access::ReadWrite => self.read(*b)?,
+            })?);
+        }
+        program.run(&mut data).map_err(failed)?;
+        for ((b, param), d) in buffers.iter().zip(&kernel.buffers).zip(data) {
+            if param.access != Access::Read {
+                self.write(*b, from_buffer(d))?;
+            }
+        }
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub mod interpret;
 pub mod print;
 pub mod verify;
 
-pub use contract::{Contract, Digit, Digits, Matrix};
+pub use contract::{Contract, Digit, Digits, Epilogue, Matrix};
 pub use control::{Block, BranchStep, Carry, LoopStep, Trip};
 
 /// A program over buffers.
@@ -187,7 +187,7 @@ impl Step {
                 }
                 (reads, writes)
             }
-            StepKind::Contract(c) => (SmallVec::from_iter([c.a.buffer, c.b.buffer]), SmallVec::from_iter([c.c.buffer])),
+            StepKind::Contract(c) => c.accesses(kernels),
             StepKind::Copy { from, to } => (SmallVec::from_iter([*from]), SmallVec::from_iter([*to])),
             StepKind::Host { operands, results, .. } => {
                 (operands.iter().map(|o| o.0).collect(), results.iter().map(|r| r.0).collect())

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use super::{BufferId, LoopStep, Matrix, Place, Plan, StepKind, Trip};
+use crate::dim::Dim;
 use crate::graph::ParamKind;
+use crate::kernel::Kernel;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,20 +34,17 @@ impl fmt::Display for Plan {
             f.write_str("  ")?;
             match &step.kind {
                 StepKind::Launch(l) => {
-                    let kernel = &self.kernels[l.kernel as usize];
-                    write!(f, "launch k{} @{}(", l.kernel, kernel.name)?;
-                    for (i, (b, p)) in l.buffers.iter().zip(&kernel.buffers).enumerate() {
-                        write!(f, "{}{}={b}", if i > 0 { ", " } else { "" }, p.name)?;
-                    }
-                    f.write_str(")")?;
-                    for (s, d) in kernel.sizes.iter().zip(&l.sizes) {
-                        write!(f, " {s}={d}")?;
-                    }
+                    write!(f, "launch k{}", l.kernel)?;
+                    self.bound(f, &self.kernels[l.kernel as usize], &l.buffers, &l.sizes)?;
                     write!(f, " over {}", l.iterations)?;
                 }
                 StepKind::Contract(c) => {
                     write!(f, "contract {} batch={} m={} n={} k={} ", c.dtype, c.batch, c.m, c.n, c.k)?;
                     write!(f, "{} · {} -> {}", View(&c.a), View(&c.b), View(&c.c))?;
+                    if let Some(e) = &c.epilogue {
+                        write!(f, " then k{}", e.kernel)?;
+                        self.bound(f, &self.kernels[e.kernel as usize], &e.buffers, &e.sizes)?;
+                    }
                 }
                 StepKind::Copy { from, to } => write!(f, "copy {from} -> {to}")?,
                 StepKind::Loop(l) => loop_step(f, l)?,
@@ -82,6 +81,18 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "  arena {} bytes", self.arena)?;
         f.write_str("}\n")
+    }
+}
+
+impl Plan {
+    /// A kernel's name with what its buffers and sizes are bound to.
+    fn bound(&self, f: &mut fmt::Formatter<'_>, kernel: &Kernel, buffers: &[BufferId], sizes: &[Dim]) -> fmt::Result {
+        write!(f, " @{}(", kernel.name)?;
+        for (i, (b, p)) in buffers.iter().zip(&kernel.buffers).enumerate() {
+            write!(f, "{}{}={b}", if i > 0 { ", " } else { "" }, p.name)?;
+        }
+        f.write_str(")")?;
+        kernel.sizes.iter().zip(sizes).try_for_each(|(s, d)| write!(f, " {s}={d}"))
     }
 }
 

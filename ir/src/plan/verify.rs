@@ -1,6 +1,6 @@
 //! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
 
-use super::{Block, BufferDecl, BufferId, Carry, Place, Plan, Step, StepKind, Trip};
+use super::{Block, BufferDecl, BufferId, Carry, Contract, Epilogue, Place, Plan, Step, StepKind, Trip};
 use crate::dtype::DType;
 use crate::kernel;
 
@@ -60,19 +60,29 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     let given = |b: &BufferDecl| matches!(b.place, Place::Param(_) | Place::Constant(_)) || b.len.is_zero();
     let mut written: Vec<bool> = plan.buffers.iter().map(given).collect();
     for (i, step) in plan.steps.iter().enumerate() {
-        if let StepKind::Launch(l) = &step.kind {
-            let Some(k) = plan.kernels.get(l.kernel as usize) else {
-                return Err(error(i, format!("kernel {} does not exist", l.kernel)));
+        let bound = match &step.kind {
+            StepKind::Launch(l) => Some((l.kernel, &l.buffers, l.sizes.len())),
+            StepKind::Contract(c) => c.epilogue.as_ref().map(|e| (e.kernel, &e.buffers, e.sizes.len())),
+            StepKind::Copy { .. } | StepKind::Host { .. } | StepKind::Loop(_) | StepKind::Branch(_) => None,
+        };
+        if let Some((kernel, buffers, sizes)) = bound {
+            let Some(k) = plan.kernels.get(kernel as usize) else {
+                return Err(error(i, format!("kernel {kernel} does not exist")));
             };
-            if l.buffers.len() != k.buffers.len() || l.sizes.len() != k.sizes.len() {
+            if buffers.len() != k.buffers.len() || sizes != k.sizes.len() {
                 return Err(error(i, format!("@{} is bound to the wrong number of buffers or sizes", k.name)));
             }
-            for (b, p) in l.buffers.iter().zip(&k.buffers) {
+            for (b, p) in buffers.iter().zip(&k.buffers) {
                 let fits = plan.buffers.get(b.index()).is_some_and(|d| d.dtype == p.dtype);
                 if !fits {
                     return Err(error(i, format!("@{}: {b} is no {} buffer for `{}`", k.name, p.dtype, p.name)));
                 }
             }
+        }
+        if let StepKind::Contract(Contract { epilogue: Some(e), .. }) = &step.kind
+            && (e.sizes.len() > Epilogue::MOST_SIZES || e.sizes.len() as u32 <= e.first_column.max(e.columns))
+        {
+            return Err(error(i, "an epilogue without sizes for its columns, or with too many".to_owned()));
         }
         blocks(plan, step).map_err(|message| error(i, message))?;
         let (reads, writes) = step.accesses(&plan.kernels);

@@ -209,11 +209,12 @@ impl<'a, S: Surroundings> Body<'a, S> {
         self.load(memory, flat)
     }
 
-    /// The memory of a buffer, bound on first use; a buffer that is stored to is bound for writing.
+    /// The memory of a buffer, bound on first use for what it is used for so far.
     pub(crate) fn bind(&mut self, id: BufferId, dtype: DType, access: Access) -> Memory {
         if let Some(i) = self.buffers.iter().position(|(b, _)| *b == id) {
-            if access != Access::Read {
-                self.buffers[i].1.access = access;
+            let bound = &mut self.buffers[i].1.access;
+            if *bound != access {
+                *bound = Access::ReadWrite;
             }
             return Memory::Buffer(i as u32);
         }

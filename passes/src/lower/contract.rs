@@ -1,22 +1,73 @@
 //! Contractions: strides of both operands, straight from the graph's views.
 
-use lehr_ir::Shape;
-use lehr_ir::dim::Dim;
+use lehr_ir::dim::{Dim, Symbol};
 use lehr_ir::graph::{Node, NodeId, Value};
 use lehr_ir::kernel::{Access, AxisKind};
 use lehr_ir::ops::Op;
-use lehr_ir::plan::{BufferId, Contract, Digits, Matrix, StepKind};
+use lehr_ir::plan::{BufferId, Contract, Digits, Epilogue, Matrix, StepKind};
 use lehr_ir::ty::{count, strides};
+use lehr_ir::{Loc, Shape};
 use smallvec::SmallVec;
 
-use super::Lowerer;
 use super::body::{Body, Surroundings};
+use super::{Lowerer, kernel};
+use crate::fuse::Group;
 use crate::views::strided;
 
-impl Lowerer<'_> {
+impl<'a> Lowerer<'a> {
+    /// A contraction with the kernel that follows it inside, or, where that cannot be, one after the other.
+    pub(super) fn contract_with_epilogue(&mut self, product: u32, g: u32, group: &'a Group) {
+        let (graph, fusion) = (self.graph, self.fusion);
+        let node = graph.node(fusion.groups[product as usize].members[0]);
+        let result = node.result();
+        let columns = match &node.op {
+            Op::Dot(dims) => dims.rhs_free(graph.ty(node.operands[1]).rank()).len(),
+            _ => 0,
+        };
+        let alone = self.buffer_of[result.index()].is_none()
+            && self.product_readers.get(&result).is_some_and(|readers| readers[..] == [g]);
+        // Where nobody else wants the product, its sums lie where the kernel's result will.
+        if alone && let Some(over) = kernel::epilogue_result(self, group, result) {
+            let buffer = self.buffer(over);
+            self.buffer_of[result.index()] = Some(buffer);
+        }
+        let epilogue = kernel::epilogue(self, g, group, columns);
+        if epilogue.is_none() && alone {
+            self.buffer_of[result.index()] = None;
+        }
+        let Some(mut contract) = self.contract(node) else { return };
+        let Some((kernel, buffers)) = epilogue else {
+            self.push_contract(Some(contract), node);
+            return kernel::lower_group(self, g, group);
+        };
+        let locs: Vec<Loc> = [node.loc.clone()].into_iter().chain(kernel.locs.iter().cloned()).collect();
+        let size = |s: &Symbol| match s.as_str() {
+            Epilogue::FIRST_COLUMN => Dim::ZERO,
+            Epilogue::COLUMNS => contract.n.clone(),
+            _ => Dim::from(s),
+        };
+        let position = |name: &str| kernel.sizes.iter().position(|s| s.as_str() == name).unwrap_or(0) as u32;
+        let (first_column, columns) = (position(Epilogue::FIRST_COLUMN), position(Epilogue::COLUMNS));
+        let sizes = kernel.sizes.iter().map(size).collect();
+        let kernel = self.kernel_id(kernel);
+        contract.epilogue = Some(Epilogue { kernel, buffers: buffers.into(), sizes, first_column, columns });
+        let reason = "a matrix product, and what follows it on blocks that are still cached".to_owned();
+        self.step(StepKind::Contract(contract), locs, reason);
+    }
+
     /// Adds a matrix product.
-    pub(super) fn contract(&mut self, node: &Node) {
-        let Op::Dot(dims) = &node.op else { return self.refuse(node.op.name()) };
+    pub(super) fn push_contract(&mut self, contract: Option<Contract>, node: &Node) {
+        if let Some(contract) = contract {
+            self.step(StepKind::Contract(contract), [node.loc.clone()], "a matrix product".to_owned());
+        }
+    }
+
+    /// The matrix product that a node is; what its operands need first is added to the plan.
+    pub(super) fn contract(&mut self, node: &Node) -> Option<Contract> {
+        let Op::Dot(dims) = &node.op else {
+            self.refuse(node.op.name());
+            return None;
+        };
         let (x, y) = (node.operands[0], node.operands[1]);
         let (x_free, y_free) = (dims.lhs_free(self.graph.ty(x).rank()), dims.rhs_free(self.graph.ty(y).rank()));
         let groups_x = [&dims.lhs_batch, &x_free, &dims.lhs_contract];
@@ -39,9 +90,8 @@ impl Lowerer<'_> {
             row: Digits::even(rows.clone(), columns.clone()),
             column: Digits::even(columns.clone(), Dim::ONE),
         };
-        let contract =
-            Contract { dtype: self.graph.ty(c).dtype, batch, m: rows, n: columns, k: count(&k), a, b, c: c_view };
-        self.step(StepKind::Contract(contract), [node.loc.clone()], "a matrix product".to_owned());
+        let dtype = self.graph.ty(c).dtype;
+        Some(Contract { dtype, batch, m: rows, n: columns, k: count(&k), a, b, c: c_view, epilogue: None })
     }
 
     /// An operand as a batch of matrices; one that has too many dims which do not lie evenly is copied first.

@@ -34,8 +34,13 @@ mod scatter;
 /// An operation that is neither a map, a reduction, a contraction nor a host call where one is needed.
 pub fn lower(graph: &Graph, fusion: &Fusion, target: &Target) -> Result<Plan, OpError> {
     let mut l = Lowerer::new(graph, fusion, target);
+    let mut has_epilogue = vec![false; fusion.groups.len()];
+    fusion.epilogue_of.iter().flatten().for_each(|&g| has_epilogue[g as usize] = true);
     for &g in &fusion.order {
-        l.group(g)?;
+        // A contraction with an epilogue is taken together with it.
+        if !has_epilogue[g as usize] {
+            l.group(g)?;
+        }
     }
     l.finish()
 }
@@ -52,6 +57,8 @@ struct Lowerer<'a> {
     buffer_of: Vec<Option<BufferId>>,
     /// Values that must lie in memory because another step or the caller reads them.
     needed: Vec<bool>,
+    /// For results of contractions, the groups that read them.
+    product_readers: HashMap<Value, SmallVec<[u32; 2]>, FxBuildHasher>,
     kernel_ids: HashMap<Arc<Kernel>, u32, FxBuildHasher>,
     constants: HashMap<Array, BufferId, FxBuildHasher>,
     /// The plans of regions so far, by address: the graph keeps its regions alive.
@@ -71,6 +78,7 @@ impl<'a> Lowerer<'a> {
             plan: Plan::of_signature(graph),
             buffer_of: vec![None; graph.value_count()],
             needed: vec![false; graph.value_count()],
+            product_readers: HashMap::default(),
             kernel_ids: HashMap::default(),
             constants: HashMap::default(),
             regions: HashMap::default(),
@@ -103,6 +111,14 @@ impl<'a> Lowerer<'a> {
                     && !(own && self.fusion.group_of[from.index()] == Some(g))
                 {
                     self.needed[v.index()] = true;
+                    let made_by = self.fusion.group_of[from.index()].map(|f| self.fusion.groups[f as usize].kind);
+                    let readers = self.product_readers.entry(v);
+                    if made_by == Some(GroupKind::Contract)
+                        && let readers = readers.or_default()
+                        && !readers.contains(&g)
+                    {
+                        readers.push(g);
+                    }
                 }
             }
         }
@@ -128,8 +144,14 @@ impl<'a> Lowerer<'a> {
         let group = &fusion.groups[g as usize];
         let first = graph.node(group.members[0]);
         match group.kind {
-            GroupKind::Kernel => kernel::lower_group(self, g, group),
-            GroupKind::Contract => self.contract(first),
+            GroupKind::Kernel => match fusion.epilogue_of[g as usize] {
+                Some(product) => self.contract_with_epilogue(product, g, group),
+                None => kernel::lower_group(self, g, group),
+            },
+            GroupKind::Contract => {
+                let contract = self.contract(first);
+                self.push_contract(contract, first);
+            }
             GroupKind::Scatter => self.scatter(first),
             GroupKind::Control => self.control(first)?,
             GroupKind::Host => self.host(first),
@@ -157,24 +179,25 @@ impl<'a> Lowerer<'a> {
         self.plan.steps.push(Step { kind, locs: distinct(locs), reason });
     }
 
-    /// Adds a launch of a kernel, which is shared with every launch of equal text.
-    fn launch(&mut self, mut kernel: Kernel, buffers: Vec<BufferId>, reason: String) {
+    /// The number of a kernel in the plan: that of an equal one if there is one.
+    fn kernel_id(&mut self, mut kernel: Kernel) -> u32 {
         let locs = std::mem::take(&mut kernel.locs);
         let name = std::mem::replace(&mut kernel.name, "_".to_owned());
+        if let Some(&id) = self.kernel_ids.get(&kernel) {
+            return id;
+        }
+        let id = self.plan.kernels.len() as u32;
+        self.plan.kernels.push(Arc::new(Kernel { name, locs, ..kernel.clone() }));
+        self.kernel_ids.insert(Arc::new(kernel), id);
+        id
+    }
+
+    /// Adds a launch of a kernel, which is shared with every launch of equal text.
+    fn launch(&mut self, kernel: Kernel, buffers: Vec<BufferId>, reason: String) {
+        let locs = kernel.locs.clone();
         let iterations = kernel.body.extent.clone();
         let sizes: SmallVec<[Dim; 4]> = kernel.sizes.iter().map(Dim::from).collect();
-        let id = match self.kernel_ids.get(&kernel) {
-            Some(&id) => id,
-            None => {
-                let id = self.plan.kernels.len() as u32;
-                let mut named = kernel.clone();
-                named.name = name;
-                named.locs = locs.clone();
-                self.plan.kernels.push(Arc::new(named));
-                self.kernel_ids.insert(Arc::new(kernel), id);
-                id
-            }
-        };
+        let id = self.kernel_id(kernel);
         // The first iteration stands for all: a chunk that is cut short is the last one.
         let work = work_of(&self.plan.kernels[id as usize].body.body);
         let work = work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO));
