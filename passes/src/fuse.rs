@@ -424,7 +424,7 @@ fn kind_of(node: &Node, graph: &Graph, target: &Target) -> GroupKind {
         Lowering::Map { .. } | Lowering::Reduce { .. } => GroupKind::Kernel,
         Lowering::Contract(_) if target.contractions.contains(&graph.ty(node.result()).dtype) => GroupKind::Contract,
         Lowering::Scatter(_) => GroupKind::Scatter,
-        Lowering::Contract(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
+        Lowering::Contract(_) | Lowering::Convolve(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
         Lowering::Scan(_) | Lowering::While(_) | Lowering::Case(_) => GroupKind::Control,
     }
 }
