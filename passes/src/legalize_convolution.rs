@@ -1,5 +1,6 @@
 //! Brings convolutions into forms that a target without any of its own has code for.
 //!
+//! - Where there is nothing to add up, the result is zeros.
 //! - Holes in the operand, which the gradient of a strided convolution and a transposed one have, are not convolved over: results
 //!   whose windows meet elements at the same taps form a class, and each class is a small convolution with those taps alone.
 //! - What padding is left becomes a `pad` of the operand.
@@ -54,8 +55,8 @@ fn legalize(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Out
         if let Op::Convolution(op) = &node.op {
             let operands = new.operands(node);
             new.at(node);
-            let found = rewrite(&mut new.b, op, operands[0], operands[1], cx)?;
-            // Sizes that are equal and not provably so leave the node as it is.
+            // Sizes that fit and are not provably so leave the node as it is.
+            let found = provable(rewrite(&mut new.b, op, operands[0], operands[1], cx))?.flatten();
             if let Some(value) = found.filter(|&v| new.b.ty(v) == graph.ty(node.result())) {
                 changed = true;
                 new.set_value(node.result(), value);
@@ -75,6 +76,15 @@ fn legalize(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Out
     Ok(Outcome::when(changed, new.finish()))
 }
 
+/// What was made; `None` where an operation was refused, since it cannot be shown that sizes fit.
+pub(crate) fn provable<T>(made: Result<T, PassError>) -> Result<Option<T>, PassError> {
+    match made {
+        Ok(value) => Ok(Some(value)),
+        Err(PassError::Op(_)) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// A convolution, brought into the forms above as far as it goes.
 fn emit(b: &mut Builder, op: &Convolution, x: Value, y: Value, cx: &mut PassCx) -> Result<Value, PassError> {
     match rewrite(b, op, x, y, cx)? {
@@ -85,10 +95,17 @@ fn emit(b: &mut Builder, op: &Convolution, x: Value, y: Value, cx: &mut PassCx) 
 
 /// What stands for a convolution; `None` if it stays.
 fn rewrite(b: &mut Builder, op: &Convolution, x: Value, y: Value, cx: &mut PassCx) -> Result<Option<Value>, PassError> {
+    if let Some(shape) = nothing(b, op, x, y)
+        && cx.fuel("zeros_of_nothing")
+    {
+        let dtype = b.ty(x).dtype;
+        return Ok(Some(b.full(Literal::zero(dtype), &shape)?));
+    }
     if let Some(classes) = Classes::of(b, op, y)
         && cx.fuel("split_holes")
+        && let Some(value) = provable(classes.convolve(b, op, x, y, cx))?
     {
-        return classes.convolve(b, op, x, y, cx).map(Some);
+        return Ok(Some(value));
     }
     if !op.windows.iter().all(Window::is_plain) {
         if !cx.fuel("pad_operand") {
@@ -114,6 +131,15 @@ fn rewrite(b: &mut Builder, op: &Convolution, x: Value, y: Value, cx: &mut PassC
         return Ok(Some(sum_for_each_place(b, op, x, y, &places)?));
     }
     Ok(None)
+}
+
+/// The result's shape, where there is nothing to add up.
+fn nothing(b: &Builder, op: &Convolution, x: Value, y: Value) -> Option<Shape> {
+    let (xs, ys) = (&b.ty(x).shape, &b.ty(y).shape);
+    let mut shape: Shape = xs[..=op.batch].iter().cloned().collect();
+    shape.extend(op.counts(xs, ys, b.facts()));
+    shape.extend(ys.last().cloned());
+    shape.iter().chain(xs).chain(ys).any(Dim::is_zero).then_some(shape)
 }
 
 /// How the results of a convolution over holes fall into classes, window dim by window dim.

@@ -11,6 +11,7 @@ use lehr_ir::ops::reduce_window::{MOST_TAPS, Smaller};
 use lehr_ir::ops::{Op, ReduceWindow, Window};
 use smallvec::SmallVec;
 
+use crate::legalize_convolution::provable;
 use crate::pass::{Outcome, Pass, PassCx, PassError};
 use crate::rebuild::{Rebuild, Regions};
 
@@ -42,8 +43,8 @@ fn split(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Outcom
         if let Op::ReduceWindow(op) = &node.op {
             let x = new.get(node.operands[0]);
             new.at(node);
-            let found = rewrite(&mut new.b, op, x, cx)?;
-            // Sizes that are equal and not provably so leave the node as it is.
+            // Sizes that fit and are not provably so leave the node as it is.
+            let found = provable(rewrite(&mut new.b, op, x, cx))?.flatten();
             if let Some(value) = found.filter(|&v| new.b.ty(v) == graph.ty(node.result())) {
                 changed = true;
                 new.set_value(node.result(), value);

@@ -52,7 +52,7 @@ pub(crate) fn all_windows() -> Vec<(Vec<usize>, Vec<Window>, Vec<usize>)> {
         (vec![3, 2], vec![window(2, 1, 1, 1, 1), window(2, 0, 0, 1, 1)], vec![4, 5]),
         (vec![1, 2, 1], vec![window(1, 0, 0, 1, 1), window(2, 1, 0, 1, 1), window(1, 0, 0, 1, 1)], vec![2, 5, 2]),
         (vec![2, 3], vec![window(2, 0, 0, 1, 1), window(3, -1, 1, 1, 1)], vec![4, 7]),
-        (vec![2], vec![window(2, 2, 1, 2, 3)], vec![4]),
+        (vec![2], vec![window(2, 1, 1, 2, 3)], vec![4]),
         (vec![3], vec![window(1, 0, 0, 1, 1)], vec![3]),
         (vec![4], vec![window(1, 0, 0, 1, 1)], vec![2]),
     ]

@@ -67,7 +67,15 @@ fn convolutions_keep_their_values() {
     let rules: Vec<&str> = all.into_keys().collect();
     assert_eq!(
         rules,
-        ["pad_operand", "product_of_all", "product_of_one_tap", "split_holes", "sum_for_each_place", "sum_of_taps"]
+        [
+            "pad_operand",
+            "product_of_all",
+            "product_of_one_tap",
+            "split_holes",
+            "sum_for_each_place",
+            "sum_of_taps",
+            "zeros_of_nothing"
+        ]
     );
 }
 
