@@ -112,8 +112,10 @@ def edge(name, f, *points, smooth=False):
 def define():
     import jax_programs_basic
     import jax_programs_more
+    import jax_programs_windows
     jax_programs_basic.define(add)
     jax_programs_more.define(add, edge)
+    jax_programs_windows.define(add)
 
 
 def main():

@@ -3,9 +3,9 @@
 //! An engine is given arrays that have been checked already, and either writes all outputs and all new values of variables, or
 //! fails and leaves the variables as they were.
 
-use lehr_ir::Array;
 use lehr_ir::bindings::Bindings;
 use lehr_ir::graph::Graph;
+use lehr_ir::{Array, Target};
 use lehr_passes::PassCx;
 
 #[cfg(not(feature = "cpu"))]
@@ -85,6 +85,17 @@ impl Values<'_> {
             Self::Shared(values) => values.get(slot),
             Self::Exclusive(values) => values.get(slot),
         }
+    }
+}
+
+/// What a backend lowers for; `None` if it walks the graph instead.
+pub(crate) fn target(options: &Options) -> Result<Option<Target>> {
+    match options.backend {
+        Backend::Interp => Ok(None),
+        #[cfg(feature = "cpu")]
+        Backend::Cpu => cpu::target(options.vectors).map(Some),
+        #[cfg(not(feature = "cpu"))]
+        Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
     }
 }
 

@@ -115,7 +115,9 @@ pub use program::{Program, Signature};
 pub use random::{Key, Keys};
 pub use runtime::Runtime;
 pub use state::{State, StateError};
-pub use tensor::{Scalar, Tensor};
+pub use tensor::{
+    ConvOptions, Layout, Padding, PoolOptions, Scalar, Tensor, avg_pool, conv, conv_transpose, max_pool, reduce_window,
+};
 pub use transform::{
     Checkpoint, checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize,
     stop_gradient, value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
@@ -128,7 +130,10 @@ pub mod prelude {
 
     pub use crate::nn::{self, Dense, Dropout};
     pub use crate::optim::{Adam, Optimizer, Sgd};
-    pub use crate::tensor::{Ellipsis, NewAxis, Tensor, by};
+    pub use crate::tensor::{
+        ConvOptions, Ellipsis, Layout, NewAxis, Padding, PoolOptions, Tensor, avg_pool, by, conv, conv_transpose,
+        max_pool,
+    };
     pub use crate::{
         Array, Backend, Checkpoint, Context, Dataset, Executable, Function, Key, Keys, Options, Outputs, State, Tree,
         checkpoint, custom_jvp, custom_vjp, grad, hessian, hvp, init, jacfwd, jacobian, jacrev, jvp, linearize, losses,

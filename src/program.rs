@@ -11,7 +11,7 @@ use lehr_ir::loc::Loc;
 use lehr_ir::{Array, Facts, Type};
 use lehr_passes::{PassCx, PassRecord, pipeline};
 
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::function::{Source, Traced};
 use crate::options::Options;
@@ -69,7 +69,8 @@ impl Program {
         let signature = signature(&source, &sources);
         check_sizes(&source, &signature, loc)?;
         let mut cx = PassCx::new(options.passes.clone());
-        let graph = pipeline::optimize(source.clone(), &mut cx)?;
+        let target = engine::target(options)?;
+        let graph = pipeline::optimize_for(source.clone(), target.as_ref(), &mut cx)?;
         let engine = Engine::compile(&graph, options, &mut cx)?;
         let updates = source.updates().iter().filter_map(|u| match sources.get(u.param as usize) {
             Some(&Source::Variable(i)) => Some(i),

@@ -78,6 +78,8 @@ pub struct Target {
     pub map_chunk: i64,
     /// Elements that one partial result of a split reduction covers.
     pub reduce_chunk: i64,
+    /// Whether convolutions and large windows are first brought into forms that kernels and contractions cover.
+    pub legalize_windows: bool,
 }
 
 impl Default for Target {
@@ -94,6 +96,7 @@ impl Default for Target {
             reduce_lanes: 32,
             map_chunk: 4096,
             reduce_chunk: 16384,
+            legalize_windows: true,
         }
     }
 }

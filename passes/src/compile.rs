@@ -40,7 +40,7 @@ pub enum CompileError {
 
 /// Compiles a graph for a target.
 pub fn compile(graph: Graph, target: &Target, cx: &mut PassCx) -> Result<Compiled, CompileError> {
-    let graph = pipeline::optimize(graph, cx)?;
+    let graph = pipeline::optimize_for(graph, Some(target), cx)?;
     let Lowered { graph: again, fusion, plan, memory } = lower_to_plan(&graph, target, cx.options.rematerialize)?;
     Ok(Compiled { graph: again.unwrap_or(graph), fusion, plan, memory })
 }

@@ -108,7 +108,9 @@ fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
         | Op::Reverse(_)
         | Op::Reduce(_)
         | Op::ArgReduce(_)
+        | Op::ReduceWindow(_)
         | Op::Dot(_)
+        | Op::Convolution(_)
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RandomBits(_) => false,
@@ -150,6 +152,15 @@ fn work(graph: &Graph, node: &Node, results: usize) -> Option<usize> {
         let x = graph.ty(node.operands[0]).static_shape()?;
         let depth = dims.lhs_contract.iter().try_fold(1usize, |n, &d| n.checked_mul(x[d]))?;
         return results.checked_mul(depth)?.checked_add(inputs);
+    }
+    if let Op::Convolution(op) = &node.op {
+        // Each result takes in a whole window of all channels.
+        let kernel = graph.ty(node.operands[1]).static_shape()?;
+        let depth = kernel[op.batch..kernel.len() - 1].iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        return results.checked_mul(depth)?.checked_add(inputs);
+    }
+    if let Op::ReduceWindow(op) = &node.op {
+        return results.checked_mul(op.taps())?.checked_add(inputs);
     }
     results.checked_add(inputs)
 }

@@ -11,8 +11,9 @@
 
 use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Def, Graph, Node, NodeId, Value};
-use lehr_ir::ops::Lowering;
 use lehr_ir::ops::lower::Access;
+use lehr_ir::ops::{Lowering, Window};
+use lehr_ir::plan::Digits;
 use lehr_ir::{Shape, Target};
 use smallvec::SmallVec;
 
@@ -444,8 +445,16 @@ fn kind_of(node: &Node, graph: &Graph, target: &Target) -> GroupKind {
     match lowering {
         Lowering::Map { .. } | Lowering::Reduce { .. } => GroupKind::Kernel,
         Lowering::Contract(_) if target.contractions.contains(&graph.ty(node.result()).dtype) => GroupKind::Contract,
+        // Windows of an operand that lies in memory as it is are rows of a matrix; padding and holes are put there before.
+        Lowering::Convolve(c)
+            if target.contractions.contains(&graph.ty(node.result()).dtype)
+                && c.windows.len() < Digits::MOST
+                && c.windows.iter().all(Window::is_plain) =>
+        {
+            GroupKind::Contract
+        }
         Lowering::Scatter(_) => GroupKind::Scatter,
-        Lowering::Contract(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
+        Lowering::Contract(_) | Lowering::Convolve(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
         Lowering::Scan(_) | Lowering::While(_) | Lowering::Case(_) => GroupKind::Control,
     }
 }

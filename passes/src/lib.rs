@@ -13,6 +13,7 @@ pub mod eliminate_dead;
 pub mod fold_constants;
 pub mod fuse;
 pub mod inline_calls;
+pub mod legalize_convolution;
 pub mod lower;
 pub mod pass;
 pub mod pipeline;
@@ -21,6 +22,7 @@ pub mod prune_regions;
 mod rebuild;
 pub mod rematerialize;
 pub mod simplify;
+pub mod split_windows;
 mod views;
 
 pub use pass::{Outcome, Pass, PassCx, PassError, PassOptions, PassRecord, Stage};

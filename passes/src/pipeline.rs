@@ -1,28 +1,45 @@
 //! The passes over graphs, in order, each with the reason for its place.
 
-use lehr_ir::Graph;
 use lehr_ir::ops::Call;
+use lehr_ir::{Graph, Target};
 
 use crate::driver::{Observer, check_names, run_passes};
 use crate::eliminate_common::EliminateCommon;
 use crate::eliminate_dead::EliminateDead;
 use crate::fold_constants::FoldConstants;
 use crate::inline_calls::InlineCalls;
+use crate::legalize_convolution::LegalizeConvolution;
 use crate::pass::{Pass, PassCx, PassError};
 use crate::prune_regions::PruneRegions;
 use crate::simplify::Simplify;
+use crate::split_windows::SplitWindows;
 
 /// The list of passes that turn a user's graph into one that is ready for fusion.
 #[derive(Clone, Debug)]
 pub struct GraphPasses {
     simplify: Simplify,
     inline: InlineCalls,
+    legalize: LegalizeConvolution,
+    split: SplitWindows,
 }
 
 impl GraphPasses {
     /// The list, for a target that has kernels of its own for the calls that `keep` holds for.
     pub fn new(keep: fn(&Call) -> bool) -> Self {
-        Self { simplify: Simplify::new(), inline: InlineCalls { keep } }
+        Self {
+            simplify: Simplify::new(),
+            inline: InlineCalls { keep },
+            legalize: LegalizeConvolution { active: false },
+            split: SplitWindows { active: false },
+        }
+    }
+
+    /// The list for what a target has code for; without one, operations stay as they are.
+    #[must_use]
+    pub fn for_target(mut self, target: Option<&Target>) -> Self {
+        let active = target.is_some_and(|t| t.legalize_windows);
+        (self.legalize.active, self.split.active) = (active, active);
+        self
     }
 
     /// The passes in order.
@@ -40,6 +57,10 @@ impl GraphPasses {
             // So folding and the rules run again, on constants and layouts that came in through a call's operands.
             &FoldConstants,
             &self.simplify,
+            // Legalisation wants constants and shapes that are as simple as they get, and calls in place. What it makes repeats
+            // itself, such as the padding of an operand that several convolutions read, so it comes before merging.
+            &self.legalize,
+            &self.split,
             // Merging comes after the rules, which bring different spellings of one thing to one form,
             &EliminateCommon,
             // and before the last round of them: operands that have become one value make `x - x`, `c ? x : x` and the like.
@@ -70,20 +91,33 @@ impl Default for GraphPasses {
     }
 }
 
-/// Runs the graph passes alone, with all calls put in place.
+/// Runs the graph passes alone, with all calls put in place, and no regard to any target.
 ///
 /// # Errors
 /// As [`run_passes`], and an option that names no pass of the list.
 pub fn optimize(graph: Graph, cx: &mut PassCx) -> Result<Graph, PassError> {
-    optimize_observed(graph, cx, &mut |_, _| {})
+    optimize_observed(graph, None, cx, &mut |_, _| {})
 }
 
-/// As [`optimize`]; `observe` is called after each pass.
+/// As [`optimize`], for a target.
 ///
 /// # Errors
 /// As [`optimize`].
-pub fn optimize_observed(graph: Graph, cx: &mut PassCx, observe: &mut Observer<'_, Graph>) -> Result<Graph, PassError> {
-    let passes = GraphPasses::default();
+pub fn optimize_for(graph: Graph, target: Option<&Target>, cx: &mut PassCx) -> Result<Graph, PassError> {
+    optimize_observed(graph, target, cx, &mut |_, _| {})
+}
+
+/// As [`optimize_for`]; `observe` is called after each pass.
+///
+/// # Errors
+/// As [`optimize`].
+pub fn optimize_observed(
+    graph: Graph,
+    target: Option<&Target>,
+    cx: &mut PassCx,
+    observe: &mut Observer<'_, Graph>,
+) -> Result<Graph, PassError> {
+    let passes = GraphPasses::default().for_target(target);
     let names: Vec<&'static str> = passes.list().iter().map(|p| p.name()).collect();
     check_names(cx, &names)?;
     passes.run(graph, cx, observe)

@@ -9,7 +9,7 @@ use lehr_ir::graph::print::PrintOptions;
 use lehr_ir::graph::{Graph, Value};
 use lehr_ir::kernel::{Cost, Kernel};
 use lehr_ir::plan::{Contract, Place, StepKind};
-use lehr_ir::{Dim, Plan, Target};
+use lehr_ir::{Dim, Plan};
 use lehr_passes::compile::{Lowered, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
 use lehr_passes::plan_memory::MemoryReport;
@@ -22,7 +22,7 @@ use super::{
     ExplainOptions, Explanation, GroupExplanation, KernelExplanation, Member, MemoryExplanation, PassExplanation,
 };
 use crate::error::{Error, Result};
-use crate::options::{Backend, Options};
+use crate::options::Options;
 
 /// The stages of a graph's compilation, as far as they went, and why they went no further.
 pub(super) fn collect(graph: &Graph, options: &Options, explain: &ExplainOptions) -> (Explanation, Option<Error>) {
@@ -77,13 +77,14 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
             duration: record.duration,
         });
     };
-    let done = pipeline::optimize_observed(e.source.clone(), &mut cx, &mut observe);
+    let target = crate::engine::target(options)?;
+    let done = pipeline::optimize_observed(e.source.clone(), target.as_ref(), &mut cx, &mut observe);
     e.graph = before;
     done?;
     if cx.is_stopped() {
         return Ok(());
     }
-    let Some(target) = target(options)? else { return Ok(()) };
+    let Some(target) = target else { return Ok(()) };
     let lowered = lower_to_plan(&e.graph, &target, options.passes.rematerialize);
     let Lowered { graph, fusion, plan, memory } = lowered.map_err(|e| Error::Backend(e.to_string()))?;
     if let Some(graph) = graph {
@@ -228,17 +229,6 @@ fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<V
 pub(crate) struct Listing {
     pub(crate) clif: String,
     pub(crate) asm: String,
-}
-
-/// What a backend lowers for; `None` if it walks the graph instead.
-fn target(options: &Options) -> Result<Option<Target>> {
-    match options.backend {
-        Backend::Interp => Ok(None),
-        #[cfg(feature = "cpu")]
-        Backend::Cpu => crate::engine::cpu::target(options.vectors).map(Some),
-        #[cfg(not(feature = "cpu"))]
-        Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
-    }
 }
 
 #[cfg(feature = "cpu")]

@@ -115,7 +115,7 @@ impl Tensor {
     }
 
     /// Both in their common dtype.
-    fn numbers(&self, op: &str, other: &Self, loc: &Loc) -> Result<(Self, Self), Self> {
+    pub(crate) fn numbers(&self, op: &str, other: &Self, loc: &Loc) -> Result<(Self, Self), Self> {
         sound(&[self, other])?;
         match (self.dtype(), other.dtype()) {
             (Some(DType::Bool), Some(DType::Bool)) => {

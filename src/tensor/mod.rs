@@ -20,6 +20,7 @@ use crate::shape::IntoShape;
 
 mod activation;
 mod compare;
+mod convolution;
 mod create;
 mod elementwise;
 mod eval;
@@ -28,15 +29,20 @@ mod join;
 mod linalg;
 pub(crate) mod operand;
 mod operators;
+mod pool;
 mod reduce;
 mod reshape;
 mod slice;
 mod spread;
+mod window;
 
 pub(crate) use activation::logsumexp_parts;
+pub use convolution::{ConvOptions, conv, conv_transpose};
 pub use operand::{Arg, Operand, Scalar};
+pub use pool::{PoolOptions, avg_pool, max_pool, reduce_window};
 pub(crate) use reduce::size_value;
 pub use slice::{Ellipsis, Index, Indices, NewAxis, by};
+pub use window::{Layout, Padding, PerDim};
 
 /// A value of a symbolic graph: a placeholder, a variable, data, or the result of an operation.
 ///

@@ -9,7 +9,7 @@ use lehr::ir::bindings::Bindings;
 use lehr::ir::eval::{EvalCx, EvalError};
 use lehr::ir::graph::Graph;
 use lehr::ir::kernel::ScalarOp;
-use lehr::ir::ops::{BinaryOp, Combine, Op, Operation, Reduce, ReduceOp, Scatter, UnaryOp};
+use lehr::ir::ops::{Arrays, BinaryOp, Combine, Op, Operation, Reduce, ReduceOp, ReduceWindow, Scatter, UnaryOp};
 use lehr::ir::{Array, DType};
 
 /// Bounds on the absolute error of each element; `None` where no other answer is right, signs of zeros included.
@@ -133,14 +133,19 @@ fn bound(
             let moved: Vec<Array> = (0..xs.len()).map(|i| like(xs[i], e(i))).collect();
             numbers(&op.story().eval(cx, &moved.iter().collect::<Vec<_>>())?[0])
         }
-        Op::Reduce(r) => reduce(r, cx, xs[0], e(0), y)?,
+        Op::Reduce(r) => reduce(r.op, &|op, x| Reduce { op, axes: r.axes.clone() }.eval(cx, &[x]), xs[0], e(0), y)?,
+        Op::ReduceWindow(r) => reduce(r.op, &|op, x| ReduceWindow { op, ..r.clone() }.eval(cx, &[x]), xs[0], e(0), y)?,
+        // Whether padding is multiplied with a weight that is not finite is open.
+        Op::Convolution(_) if y.dtype().is_float() && x(1).iter().any(|w| !w.is_finite()) => {
+            vec![f64::INFINITY; n.len()]
+        }
         Op::ArgReduce(r) => {
             let worst = Reduce { op: ReduceOp::Max, axes: r.axis.as_slice().into() };
             let worst = numbers(&worst.eval(cx, &[&like(xs[0], e(0))])?[0]);
             let position = result == 1;
             worst.into_iter().map(|e| if position && e > 0.0 { f64::INFINITY } else { e.max(0.0) }).collect()
         }
-        Op::Dot(_) => {
+        Op::Dot(_) | Op::Convolution(_) => {
             let dot = |a: Vec<f64>, b: Vec<f64>| -> Result<Vec<f64>, EvalError> {
                 Ok(numbers(&op.story().eval(cx, &[&like(xs[0], a), &like(xs[1], b)])?[0]))
             };
@@ -189,7 +194,7 @@ fn rounds(op: &Op, dtype: DType) -> bool {
         Op::Unary(f) => float && matches!(f.row().scalar, ScalarOp::Call(_)),
         Op::Binary(f) => matches!(f, BinaryOp::Pow | BinaryOp::Atan2),
         // The extreme of zeros of both signs may have either.
-        Op::Reduce(_) | Op::ArgReduce(_) | Op::Dot(_) => float,
+        Op::Reduce(_) | Op::ArgReduce(_) | Op::ReduceWindow(_) | Op::Dot(_) | Op::Convolution(_) => float,
         Op::Scatter(s) => float && s.combine != Combine::Replace,
         Op::Constant(_)
         | Op::Iota(_)
@@ -307,17 +312,18 @@ fn binary(f: BinaryOp, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DTyp
     }
 }
 
-fn reduce(r: &Reduce, cx: &EvalCx<'_>, x: &Array, e: Vec<f64>, y: &Array) -> Result<Vec<f64>, EvalError> {
+/// What folds an array, over axes or windows.
+type Folder<'a> = dyn Fn(ReduceOp, &Array) -> Result<Arrays, EvalError> + 'a;
+
+fn reduce(op: ReduceOp, folder: &Folder<'_>, x: &Array, e: Vec<f64>, y: &Array) -> Result<Vec<f64>, EvalError> {
     let dtype = y.dtype();
-    let fold = |op: ReduceOp, v: Vec<f64>| -> Result<Vec<f64>, EvalError> {
-        Ok(numbers(&Reduce { op, axes: r.axes.clone() }.eval(cx, &[&like(x, v)])?[0]))
-    };
+    let fold = |op: ReduceOp, v: Vec<f64>| -> Result<Vec<f64>, EvalError> { Ok(numbers(&folder(op, &like(x, v))?[0])) };
     let worst: Vec<f64> = fold(ReduceOp::Max, e.clone())?.into_iter().map(|e| e.max(0.0)).collect();
     let (unit, least) = unit(dtype);
     let a = absolute(&numbers(x));
     let wide: Vec<f64> = a.iter().zip(&e).map(|(a, e)| a + e).collect();
     let terms = fold(ReduceOp::Sum, vec![1.0; a.len()])?;
-    Ok(match r.op {
+    Ok(match op {
         ReduceOp::Any | ReduceOp::All => worst,
         ReduceOp::Max | ReduceOp::Min => worst,
         ReduceOp::Sum | ReduceOp::Prod if !dtype.is_float() => {

@@ -44,7 +44,7 @@ impl Limits {
 /// The operations and dtypes that exist: what [`Generator::attempt`] can make.
 pub(crate) fn all_focuses() -> Vec<Focus> {
     let supported = |&(kind, dtype): &Focus| match kind {
-        OpKind::Iota | OpKind::Dot => dtype != DType::Bool,
+        OpKind::Iota | OpKind::Dot | OpKind::Convolution => dtype != DType::Bool,
         OpKind::RandomBits => dtype == DType::U32,
         OpKind::Extern => false,
         OpKind::Constant
@@ -62,6 +62,7 @@ pub(crate) fn all_focuses() -> Vec<Focus> {
         | OpKind::Reverse
         | OpKind::Reduce
         | OpKind::ArgReduce
+        | OpKind::ReduceWindow
         | OpKind::Gather
         | OpKind::Scatter
         | OpKind::Call
@@ -274,7 +275,9 @@ impl Generator {
                 let max = self.r.one_in(2);
                 self.add(ArgReduce::new(max, axis), &[x])
             }
+            OpKind::ReduceWindow => self.reduce_window(dtype),
             OpKind::Dot => self.dot(dtype),
+            OpKind::Convolution => self.convolution(dtype),
             OpKind::Gather => self.gather(dtype),
             OpKind::Scatter => self.scatter(dtype),
             OpKind::RandomBits => {

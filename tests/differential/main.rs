@@ -8,6 +8,7 @@ mod control;
 mod generate;
 mod random;
 mod shrink;
+mod sliding;
 mod windows;
 
 use std::collections::BTreeMap;

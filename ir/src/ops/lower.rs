@@ -5,7 +5,7 @@ use crate::graph::Region;
 use crate::kernel::{Combiner, Guard, ScalarOp, Var};
 use crate::literal::Literal;
 
-use super::{Case, DotDims, Scan, Scatter, While};
+use super::{Case, Convolution, DotDims, Scan, Scatter, While};
 
 /// The kind of step that an operation becomes.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub enum Lowering<'a> {
     },
     /// A contraction, for the backend's matrix product.
     Contract(&'a DotDims),
+    /// A convolution: sums of products over windows.
+    Convolve(&'a Convolution),
     /// A scatter: a copy of the operand, then updates in order.
     Scatter(&'a Scatter),
     /// A region, put in place before fusion.

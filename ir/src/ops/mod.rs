@@ -30,6 +30,7 @@ pub mod compare;
 pub mod concat;
 pub mod constant;
 pub mod convert;
+pub mod convolution;
 pub mod dot;
 pub mod extern_op;
 pub mod gather;
@@ -38,6 +39,7 @@ pub mod lower;
 pub mod pad;
 pub mod random;
 pub mod reduce;
+pub mod reduce_window;
 pub(crate) mod region;
 pub mod reshape;
 pub mod reverse;
@@ -48,6 +50,7 @@ pub mod slice;
 pub mod transpose;
 pub mod unary;
 pub mod while_loop;
+pub mod window;
 
 pub use binary::BinaryOp;
 pub use broadcast::Broadcast;
@@ -57,6 +60,7 @@ pub use compare::CompareOp;
 pub use concat::Concat;
 pub use constant::Constant;
 pub use convert::Convert;
+pub use convolution::Convolution;
 pub use dot::DotDims;
 pub use extern_op::{Extern, ExternOp};
 pub use gather::{Gather, OutOfRange};
@@ -65,6 +69,7 @@ pub use lower::{Lowering, MapEmitter};
 pub use pad::Pad;
 pub use random::RandomBits;
 pub use reduce::{ArgReduce, Reduce, ReduceOp};
+pub use reduce_window::ReduceWindow;
 pub use reshape::Reshape;
 pub use reverse::Reverse;
 pub use scan::Scan;
@@ -74,6 +79,7 @@ pub use slice::Slice;
 pub use transpose::Transpose;
 pub use unary::UnaryOp;
 pub use while_loop::While;
+pub use window::{Window, Windows};
 
 /// The types of an operation's results.
 pub type Types = SmallVec<[Type; 1]>;
@@ -240,8 +246,12 @@ operations! {
     Reduce(Reduce),
     /// The extreme value along an axis and its position.
     ArgReduce(ArgReduce),
+    /// A fold of each window.
+    ReduceWindow(ReduceWindow),
     /// The general dot product.
     Dot(DotDims),
+    /// Sums of products over windows.
+    Convolution(Convolution),
     /// The general gather.
     Gather(Gather),
     /// The general scatter.
@@ -289,7 +299,9 @@ impl Op {
             | Self::Reverse(_)
             | Self::Reduce(_)
             | Self::ArgReduce(_)
+            | Self::ReduceWindow(_)
             | Self::Dot(_)
+            | Self::Convolution(_)
             | Self::Gather(_)
             | Self::Scatter(_)
             | Self::RandomBits(_)
@@ -344,7 +356,9 @@ impl Op {
             "reverse" => Reverse { axes: r.axes("axes")? }.into(),
             "reduce" => Reduce::read(r)?.into(),
             "arg_reduce" => ArgReduce::read(r)?.into(),
+            "reduce_window" => ReduceWindow::read(r)?.into(),
             "dot" => DotDims::read(r)?.into(),
+            "convolution" => Convolution::read(r)?.into(),
             "gather" => Gather::read(r)?.into(),
             "scatter" => Scatter::read(r)?.into(),
             "random_bits" => RandomBits::read(r)?.into(),

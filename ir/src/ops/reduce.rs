@@ -16,7 +16,7 @@ use crate::eval::{EvalCx, EvalError, walk};
 use crate::facts::Facts;
 use crate::graph::builder::without_axes;
 use crate::graph::{Builder, Value};
-use crate::kernel::{Combiner, Var};
+use crate::kernel::{Combiner, ScalarOp, Var};
 use crate::literal::Literal;
 use crate::ty::Type;
 
@@ -171,25 +171,7 @@ impl Operation for Reduce {
         if !self.axes.is_sorted() {
             return Err(Rule::new("axes must ascend", "sort them"));
         }
-        let boolean = x.dtype.kind() == Kind::Bool;
-        match self.op {
-            ReduceOp::Any | ReduceOp::All if !boolean => {
-                return Err(Rule::new(
-                    format!("{} takes bool", self.op.combiner().name()),
-                    "compare the operand first",
-                ));
-            }
-            ReduceOp::Sum | ReduceOp::Prod if boolean => {
-                return Err(Rule::new(
-                    format!("{} takes numbers", self.op.combiner().name()),
-                    "convert the operand to i64 to count, or use any or all",
-                ));
-            }
-            _ if x.dtype.kind() == Kind::Complex => {
-                return Err(Rule::new("it takes real operands", "reduce real and imaginary parts"));
-            }
-            _ => {}
-        }
+        check_dtype(self.op, x.dtype)?;
         one(Type { dtype: x.dtype, shape: without_axes(&x.shape, &self.axes) })
     }
 
@@ -260,6 +242,36 @@ impl Operation for Reduce {
 
     fn emit(&self, e: &mut dyn MapEmitter, index: &[Dim]) -> Var {
         e.operand(0, index)
+    }
+}
+
+/// Refuses operands that a fold does not take.
+pub(super) fn check_dtype(op: ReduceOp, dtype: DType) -> Result<(), Rule> {
+    let boolean = dtype.kind() == Kind::Bool;
+    let name = op.combiner().name();
+    match op {
+        ReduceOp::Any | ReduceOp::All if !boolean => {
+            Err(Rule::new(format!("{name} takes bool"), "compare the operand first"))
+        }
+        ReduceOp::Sum | ReduceOp::Prod if boolean => {
+            Err(Rule::new(format!("{name} takes numbers"), "convert the operand to i64 to count, or use any or all"))
+        }
+        _ if dtype.kind() == Kind::Complex => {
+            Err(Rule::new("it takes real operands", "reduce real and imaginary parts"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The scalar operation that combines two values.
+pub(super) fn scalar_op(op: ReduceOp) -> ScalarOp {
+    match op {
+        ReduceOp::Sum => ScalarOp::Add,
+        ReduceOp::Prod => ScalarOp::Mul,
+        ReduceOp::Max => ScalarOp::Max,
+        ReduceOp::Min => ScalarOp::Min,
+        ReduceOp::Any => ScalarOp::Or,
+        ReduceOp::All => ScalarOp::And,
     }
 }
 
@@ -382,7 +394,7 @@ fn beats(new: Literal, best: Literal, max: bool) -> bool {
 }
 
 /// Folds literals of one dtype: floats in `f64`, integers wrapping.
-fn fold(combiner: Combiner, dtype: DType, items: impl Iterator<Item = Literal>) -> Literal {
+pub(super) fn fold(combiner: Combiner, dtype: DType, items: impl Iterator<Item = Literal>) -> Literal {
     let start = combiner.identity(dtype)[0];
     if dtype.is_float() {
         let step = |a: f64, l: Literal| {

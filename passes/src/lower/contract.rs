@@ -3,7 +3,7 @@
 use lehr_ir::dim::{Dim, Symbol};
 use lehr_ir::graph::{Node, NodeId, Value};
 use lehr_ir::kernel::{Access, AxisKind};
-use lehr_ir::ops::Op;
+use lehr_ir::ops::{Convolution, DotDims, Op};
 use lehr_ir::plan::{BufferId, Contract, Digits, Epilogue, Matrix, StepKind};
 use lehr_ir::ty::{count, strides};
 use lehr_ir::{Loc, Shape};
@@ -22,6 +22,7 @@ impl<'a> Lowerer<'a> {
         let result = node.result();
         let columns = match &node.op {
             Op::Dot(dims) => dims.rhs_free(graph.ty(node.operands[1]).rank()).len(),
+            Op::Convolution(_) => 1,
             _ => 0,
         };
         let alone = self.buffer_of[result.index()].is_none()
@@ -64,34 +65,77 @@ impl<'a> Lowerer<'a> {
 
     /// The matrix product that a node is; what its operands need first is added to the plan.
     pub(super) fn contract(&mut self, node: &Node) -> Option<Contract> {
-        let Op::Dot(dims) = &node.op else {
-            self.refuse(node.op.name());
-            return None;
-        };
+        match &node.op {
+            Op::Dot(dims) => Some(self.dot(dims, node)),
+            Op::Convolution(c) => self.convolution(c, node),
+            op => {
+                self.refuse(op.name());
+                None
+            }
+        }
+    }
+
+    fn dot(&mut self, dims: &DotDims, node: &Node) -> Contract {
         let (x, y) = (node.operands[0], node.operands[1]);
         let (x_free, y_free) = (dims.lhs_free(self.graph.ty(x).rank()), dims.rhs_free(self.graph.ty(y).rank()));
         let groups_x = [&dims.lhs_batch, &x_free, &dims.lhs_contract];
         let groups_y = [&dims.rhs_batch, &dims.rhs_contract, &y_free];
         let sizes =
-            |v: Value, axes: &[usize]| -> Shape { axes.iter().map(|&a| self.graph.ty(v).shape[a].clone()).collect() };
-        let (m, n, k) = (sizes(x, &x_free), sizes(y, &y_free), sizes(x, &dims.lhs_contract));
-        let batch = sizes(x, &dims.lhs_batch);
-        let c = node.result();
+            |v: Value, axes: &[usize]| -> Dim { axes.iter().fold(Dim::ONE, |n, &a| &n * &self.graph.ty(v).shape[a]) };
+        let [batch, m, k] = groups_x.map(|axes| sizes(x, axes));
+        let n = sizes(y, &y_free);
         let a = self.matrix(x, groups_x);
         let b = self.matrix(y, groups_y);
-        let out = self.buffer(c);
-        let (rows, columns) = (count(&m), count(&n));
-        let area = &rows * &columns;
-        let batch = count(&batch);
-        let c_view = Matrix {
-            buffer: out,
-            offset: Dim::ZERO,
-            batch: Digits::even(batch.clone(), area),
-            row: Digits::even(rows.clone(), columns.clone()),
-            column: Digits::even(columns.clone(), Dim::ONE),
+        self.product(node.result(), [batch, m, n, k], a, b)
+    }
+
+    /// A convolution without padding and holes: each place of the window is a row of a matrix whose rows overlap.
+    fn convolution(&mut self, op: &Convolution, node: &Node) -> Option<Contract> {
+        let (x, y, result) = (node.operands[0], node.operands[1], node.result());
+        let graph = self.graph;
+        let (xs, ys, out) = (&graph.ty(x).shape, &graph.ty(y).shape, &graph.ty(result).shape);
+        let (nb, spatial) = (op.batch, op.spatial());
+        let first = nb + 1;
+        let windows = |strides: &Shape| -> Option<[Digits; 3]> {
+            let along = |at: usize| (xs[at].clone(), strides[at].clone());
+            let step = |d: usize, size: &Dim, by: usize| (size.clone(), &strides[first + d] * by as i64);
+            let places = op.windows.iter().enumerate().map(|(d, w)| step(d, &out[first + d], w.stride));
+            let taps = op.windows.iter().enumerate().map(|(d, w)| step(d, &ys[nb + d], w.window_dilation));
+            let row = Digits::new([along(nb)].into_iter().chain(places))?;
+            let column = Digits::new(taps.chain([along(first + spatial)]))?;
+            Some([Digits::new((0..nb).map(along))?, row, column])
         };
-        let dtype = self.graph.ty(c).dtype;
-        Some(Contract { dtype, batch, m: rows, n: columns, k: count(&k), a, b, c: c_view, epilogue: None })
+        let in_place = strided(graph, &self.axes, &self.steps, x)
+            .and_then(|view| windows(&view.strides).map(|digits| (view, digits)));
+        let (buffer, offset, [batch, row, column]) = match in_place {
+            Some((view, digits)) => (self.buffer(view.root), view.offset, digits),
+            None => {
+                let order: SmallVec<[usize; 4]> = (0..xs.len()).collect();
+                let Some(digits) = windows(&strides(xs)) else {
+                    self.refuse(node.op.name());
+                    return None;
+                };
+                (self.permuted_copy(x, &order, xs), Dim::ZERO, digits)
+            }
+        };
+        let a = Matrix { buffer, offset, batch, row, column };
+        let axes = |range: std::ops::Range<usize>| -> SmallVec<[usize; 4]> { range.collect() };
+        let last = nb + spatial + 1;
+        let b = self.matrix(y, [&axes(0..nb), &axes(nb..last), &axes(last..last + 1)]);
+        let sizes = [count(&out[..nb]), count(&out[nb..last]), out[last].clone(), count(&ys[nb..last])];
+        Some(self.product(result, sizes, a, b))
+    }
+
+    /// The product of two matrices in row-major order: sizes of batch, rows, columns and the sum.
+    fn product(&mut self, result: Value, [batch, m, n, k]: [Dim; 4], a: Matrix, b: Matrix) -> Contract {
+        let c = Matrix {
+            buffer: self.buffer(result),
+            offset: Dim::ZERO,
+            batch: Digits::even(batch.clone(), &m * &n),
+            row: Digits::even(m.clone(), n.clone()),
+            column: Digits::even(n.clone(), Dim::ONE),
+        };
+        Contract { dtype: self.graph.ty(result).dtype, batch, m, n, k, a, b, c, epilogue: None }
     }
 
     /// An operand as a batch of matrices; one that has too many dims which do not lie evenly is copied first.

@@ -13,3 +13,5 @@ mod rules;
 mod support;
 mod table;
 mod table_control;
+mod table_windows;
+mod windows;

@@ -56,7 +56,7 @@ impl Case {
         self
     }
 
-    fn rough(mut self) -> Self {
+    pub(crate) fn rough(mut self) -> Self {
         self.smooth = false;
         self
     }
@@ -146,7 +146,9 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
                 Case::op(format!("arg_{max}"), ArgReduce::new(max, 1), vec![random(&[2, 4], -1., 1., 1)]).rough()
             })
             .collect(),
+        OpKind::ReduceWindow => ReduceOp::ALL.iter().flat_map(|&op| crate::table_windows::folds(op)).collect(),
         OpKind::Dot => dots(),
+        OpKind::Convolution => crate::table_windows::convolutions(),
         OpKind::Gather => gathers(),
         OpKind::Scatter => Combine::ALL.into_iter().flat_map(scatters).collect(),
         OpKind::RandomBits => {

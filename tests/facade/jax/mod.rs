@@ -16,6 +16,7 @@ mod models;
 mod nested;
 mod reductions;
 mod shapes;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -87,6 +88,7 @@ fn all_programs() -> Vec<Program> {
         branches::programs(),
         nested::programs(),
         edges::programs(),
+        windows::programs(),
     ];
     groups.into_iter().flatten().collect()
 }
