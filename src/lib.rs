@@ -75,6 +75,7 @@ pub mod gradcheck;
 pub mod init;
 pub mod inputs;
 pub mod losses;
+pub mod models;
 mod nan;
 pub mod nn;
 pub mod optim;

@@ -8,6 +8,7 @@ use lehr::{Error, Literal};
 use crate::Config;
 use crate::check::{against_interp, at, close};
 use crate::measure::{Line, ms, summary, time};
+use crate::networks;
 
 /// Why a workload has no line.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub fn all() -> Vec<Row> {
         ("sum_all", |c| sum(c, None)),
         ("sum_axis0", |c| sum(c, Some(0))),
         ("mlp_train", mlp_train),
+        ("cnn_train", networks::cnn_train),
+        ("resnet18_fwd", networks::resnet18_fwd),
         ("mlp_b1", mlp_b1),
         ("scalar_grad", scalar_grad),
         ("poly_batch", poly_batch),
@@ -60,7 +63,7 @@ pub fn all() -> Vec<Row> {
 }
 
 /// Random normal numbers.
-fn normal(seed: u64, shape: &[usize]) -> Array {
+pub fn normal(seed: u64, shape: &[usize]) -> Array {
     init::normal(Key::new(seed), shape, 0.0, 1.0)
 }
 

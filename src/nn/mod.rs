@@ -4,11 +4,19 @@ use crate::context::Context;
 use crate::random;
 use crate::tensor::Tensor;
 
+mod conv;
 mod dense;
+mod embedding;
+mod norm;
+mod pool;
 mod recurrent;
 mod sequential;
 
+pub use conv::{Conv, ConvTranspose};
 pub use dense::Dense;
+pub use embedding::Embedding;
+pub use norm::{BatchNorm, LayerNorm};
+pub use pool::{AvgPool, MaxPool};
 pub use recurrent::{Gru, Lstm, LstmState, SimpleRnn};
 pub use sequential::{Layer, Sequential};
 

@@ -80,6 +80,16 @@ impl ConvOptions {
         self
     }
 
+    /// The number of groups.
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether channels stand last.
+    pub(crate) fn is_channels_last(&self) -> bool {
+        self.layout == Layout::ChannelsLast
+    }
+
     /// How many places [`conv_transpose`] adds at the end of each window dim, beside explicit padding.
     #[must_use]
     pub fn output_padding(mut self, output_padding: impl Into<PerDim>) -> Self {

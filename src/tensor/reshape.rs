@@ -70,6 +70,27 @@ impl Tensor {
         settle(self.reshape_at(Shape::from_iter([n]), &Loc::caller()))
     }
 
+    /// The same elements with the dims from an axis on as one: what stands between convolutions and a dense layer, with axis 1.
+    ///
+    /// # Errors
+    /// An axis outside the rank.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let x = Tensor::input("x", F32, ("batch", 4, 4, 8));
+    /// assert_eq!(x.flatten_from(1).ty()?.to_string(), "f32[batch, 128]");
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn flatten_from(&self, axis: impl IntoAxis) -> Self {
+        let loc = Loc::caller();
+        settle(sound(&[self]).and_then(|()| {
+            let axis = self.axis_at("flatten_from", axis.into_axis(), &loc)?;
+            let (kept, joined) = self.shape().split_at(axis);
+            self.reshape_at(kept.iter().cloned().chain([count(joined)]).collect(), &loc)
+        }))
+    }
+
     /// The same elements without the given axes, which have size 1; `..` drops all axes that are the constant 1.
     ///
     /// # Errors

@@ -1,0 +1,5 @@
+//! Models that many programs start from, written with the layers of [`nn`](crate::nn).
+
+mod resnet;
+
+pub use resnet::{ResNet, Residual};
