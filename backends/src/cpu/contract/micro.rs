@@ -30,7 +30,7 @@ pub(super) const SKINNY_ROWS: usize = 4;
 /// Strides are in elements. B and C are contiguous along a row.
 pub(super) struct Tile<'a, T> {
     pub(super) depth: usize,
-    /// The columns of A that [`tile`] takes, in order; they are `depth` together. [`rows`] takes them evenly.
+    /// The columns of A that [`tile`] takes, in order; they are `depth` together. Without any, and for [`rows`], they move evenly.
     pub(super) pieces: &'a [Piece],
     pub(super) a: *const T,
     pub(super) a_row: isize,
@@ -201,27 +201,35 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
             }
         }
         let mut acc = [[V::zero(); N]; R];
-        let mut b = t.b;
-        for piece in t.pieces {
-            let mut a = t.a.wrapping_offset(piece.at);
-            for _ in 0..piece.steps {
-                let mut line = [V::zero(); N];
-                for v in 0..N - 1 {
-                    line[v] = V::load(b.add(v * V::LANES));
-                }
-                line[N - 1] = V::load_masked(b.add(last), mask);
+        let (mut pieces, mut b) = (t.pieces, t.b);
+        let (mut a, mut left) = (t.a, t.depth);
+        if let Some((first, rest)) = pieces.split_first() {
+            (a, left, pieces) = (t.a.wrapping_offset(first.at), first.steps, rest);
+        }
+        // One loop over all pieces, not a loop in a loop: so the tile stays in registers.
+        for _ in 0..t.depth {
+            let mut line = [V::zero(); N];
+            for v in 0..N - 1 {
+                line[v] = V::load(b.add(v * V::LANES));
+            }
+            line[N - 1] = V::load_masked(b.add(last), mask);
+            for v in 0..N {
+                V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
+            }
+            for r in 0..R {
+                let row = if UNIT { r as isize } else { r as isize * t.a_row };
+                let x = V::splat(*a.offset(row));
                 for v in 0..N {
-                    V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
+                    acc[r][v] = acc[r][v].fma(x, line[v]);
                 }
-                for r in 0..R {
-                    let row = if UNIT { r as isize } else { r as isize * t.a_row };
-                    let x = V::splat(*a.offset(row));
-                    for v in 0..N {
-                        acc[r][v] = acc[r][v].fma(x, line[v]);
-                    }
-                }
-                a = a.wrapping_offset(t.a_depth);
-                b = b.wrapping_offset(t.b_depth);
+            }
+            a = a.wrapping_offset(t.a_depth);
+            b = b.wrapping_offset(t.b_depth);
+            left -= 1;
+            if left == 0
+                && let Some((next, rest)) = pieces.split_first()
+            {
+                (a, left, pieces) = (t.a.wrapping_offset(next.at), next.steps, rest);
             }
         }
         for r in 0..R {

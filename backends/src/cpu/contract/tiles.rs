@@ -449,8 +449,6 @@ impl<T: Element> Block<'_, T> {
             }
         };
         let pieces = self.pieces.of(k, depth);
-        let whole = [Piece { at: 0, steps: depth }];
-        let pieces = if pieces.is_empty() { &whole[..] } else { pieces };
         let table = if a_row == 1 { kernels.tile_unit } else { kernels.tile_strided };
         let by_vectors = &table[strip.len() - 1];
         let add = job.accumulate || k > 0;
