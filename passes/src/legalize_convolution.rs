@@ -190,9 +190,24 @@ impl Classes {
         part.extend(each.iter().cloned());
         part.push(Dim::ONE);
         part.extend(ys.last().cloned());
+        let chosen = |index: &[usize]| index.iter().zip(&self.dims).map(|(&i, d)| &d[i]).collect::<Vec<&Class>>();
+        let around = |b: &Builder, classes: &[&Class]| -> Vec<(Dim, Dim)> {
+            let of = |(d, class): (usize, &&Class)| {
+                let reach = class.window.reach(&class.taps.into(), b.facts());
+                let needed = (&each[d] - 1) * Dim::from(class.window.stride) + reach;
+                let low = class.window.padding.0.clone();
+                let high = needed - &low - &xs[nb + 1 + d];
+                (low, high)
+            };
+            classes.iter().enumerate().map(of).collect()
+        };
+        let all: Vec<Vec<(Dim, Dim)>> = indices(&sizes).map(|i| around(b, &chosen(&i))).collect();
+        // Classes without taps are zeros, whatever lies around them.
+        let met = indices(&sizes).zip(&all).filter(|(i, _)| chosen(i).iter().all(|c| c.taps > 0)).map(|(_, p)| p);
+        let shared = Shared::new(b, x, nb, s, met)?;
         let mut parts = Vec::new();
-        for index in indices(&sizes) {
-            let classes: Vec<&Class> = index.iter().zip(&self.dims).map(|(&i, d)| &d[i]).collect();
+        for (index, padding) in indices(&sizes).zip(&all) {
+            let classes = chosen(&index);
             let value = if classes.iter().any(|c| c.taps == 0) {
                 let mut shape = part.clone();
                 shape.remove(nb + 1 + s);
@@ -200,19 +215,64 @@ impl Classes {
                 b.full(Literal::zero(dtype), &shape)?
             } else {
                 let kernel = take_taps(b, y, nb, &classes)?;
-                let mut windows = Windows::new();
-                for (d, class) in classes.iter().enumerate() {
-                    let mut w = class.window.clone();
-                    let reach = w.reach(&class.taps.into(), b.facts());
-                    let needed = (&each[d] - 1) * Dim::from(w.stride) + reach;
-                    w.padding.1 = needed - &w.padding.0 - &xs[nb + 1 + d];
-                    windows.push(w);
-                }
-                emit(b, &Convolution { batch: nb, windows }, x, kernel, cx)?
+                let (base, padding) = shared.for_class(x, padding);
+                let with = |(class, padding): (&&Class, (Dim, Dim))| Window { padding, ..class.window.clone() };
+                let windows = classes.iter().zip(padding).map(with).collect();
+                emit(b, &Convolution { batch: nb, windows }, base, kernel, cx)?
             };
             parts.push(b.reshape(value, &part)?);
         }
         Ok(interleave(b, &parts, nb + 1, &sizes, &counts)?)
+    }
+}
+
+/// An operand with as much padding as any class needs, so that classes cut off what is too much rather than pad each for itself.
+struct Shared {
+    padded: Option<(Value, Vec<(i64, i64)>)>,
+}
+
+impl Shared {
+    /// `all` is the padding of each class. Nothing is shared where amounts are not known.
+    fn new<'a>(
+        b: &mut Builder,
+        x: Value,
+        batch: usize,
+        spatial: usize,
+        all: impl Iterator<Item = &'a Vec<(Dim, Dim)>>,
+    ) -> Result<Self, OpError> {
+        let known = |class: &Vec<(Dim, Dim)>| {
+            class.iter().map(|(l, h)| Some((l.as_const()?, h.as_const()?))).collect::<Option<Vec<_>>>()
+        };
+        let Some(all) = all.map(known).collect::<Option<Vec<_>>>() else { return Ok(Self { padded: None }) };
+        let mut most = vec![(0, 0); spatial];
+        for class in &all {
+            for (most, class) in most.iter_mut().zip(class) {
+                *most = (most.0.max(class.0), most.1.max(class.1));
+            }
+        }
+        if most.iter().all(|&m| m == (0, 0)) {
+            return Ok(Self { padded: None });
+        }
+        let rank = b.ty(x).rank();
+        let none: Shape = SmallVec::from_elem(Dim::ZERO, rank);
+        let mut pad = Pad { low: none.clone(), high: none, interior: SmallVec::from_elem(0, rank) };
+        for (d, &(low, high)) in most.iter().enumerate() {
+            (pad.low[batch + 1 + d], pad.high[batch + 1 + d]) = (low.into(), high.into());
+        }
+        let padded = pad_behind(b, x, pad)?;
+        Ok(Self { padded: Some((padded, most)) })
+    }
+
+    /// The operand for a class, and its padding there; a class that needs none takes the operand as it is.
+    fn for_class(&self, x: Value, padding: &[(Dim, Dim)]) -> (Value, Vec<(Dim, Dim)>) {
+        let grows = |d: &Dim| d.as_const().is_none_or(|d| d > 0);
+        match &self.padded {
+            Some((padded, most)) if padding.iter().any(|(low, high)| grows(low) || grows(high)) => {
+                let left = padding.iter().zip(most).map(|((l, h), &(ml, mh))| (l - ml, h - mh)).collect();
+                (*padded, left)
+            }
+            _ => (x, padding.to_vec()),
+        }
     }
 }
 
@@ -312,14 +372,54 @@ fn padded(b: &mut Builder, op: &Convolution, x: Value) -> Result<(Convolution, V
         pad.interior[at] = w.base_dilation - 1;
         w.base_dilation = 1;
     }
+    Ok((plain, pad_behind(b, x, pad)?))
+}
+
+/// A value padded with zeros; what is transposed is padded before that, as it lies in memory.
+fn pad_behind(b: &mut Builder, x: Value, pad: Pad) -> Result<Value, OpError> {
+    if let Some(node) = b.graph().def_node(x)
+        && let Op::Transpose(t) = &node.op
+    {
+        let (inner, perm, inverse) = (node.operands[0], t.perm.clone(), t.inverse());
+        let dims = |list: &Shape| inverse.iter().map(|&d| list[d].clone()).collect::<Shape>();
+        let pad = Pad {
+            low: dims(&pad.low),
+            high: dims(&pad.high),
+            interior: inverse.iter().map(|&d| pad.interior[d]).collect(),
+        };
+        let inner = pad_behind(b, inner, pad)?;
+        return b.transpose(inner, &perm);
+    }
+    if let Some(value) = pad_behind_reshape(b, x, &pad)? {
+        return Ok(value);
+    }
     let zero = Literal::zero(b.ty(x).dtype);
     if pad.interior.iter().all(|&i| i == 0) {
-        let x = fit(b, x, &pad.low, &pad.high, zero)?;
-        return Ok((plain, x));
+        return fit(b, x, &pad.low, &pad.high, zero);
     }
     let zero = b.scalar(zero);
-    let x = b.op(pad.into(), &[x, zero])?;
-    Ok((plain, x))
+    b.op(pad.into(), &[x, zero])
+}
+
+/// The same for what is reshaped in other dims than those that are padded, as where channels fall into groups.
+fn pad_behind_reshape(b: &mut Builder, x: Value, pad: &Pad) -> Result<Option<Value>, OpError> {
+    let Some(node) = b.graph().def_node(x) else { return Ok(None) };
+    let (Op::Reshape(_), inner) = (&node.op, node.operands[0]) else { return Ok(None) };
+    let (from, to) = (b.ty(inner).shape.clone(), b.ty(x).shape.clone());
+    let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let padded = |d: usize| !(pad.low[d].is_zero() && pad.high[d].is_zero() && pad.interior[d] == 0);
+    if (same..to.len()).any(padded) {
+        return Ok(None);
+    }
+    let dims = |list: &Shape| (0..from.len()).map(|d| if d < same { list[d].clone() } else { Dim::ZERO }).collect();
+    let inner_pad = Pad {
+        low: dims(&pad.low),
+        high: dims(&pad.high),
+        interior: (0..from.len()).map(|d| if d < same { pad.interior[d] } else { 0 }).collect(),
+    };
+    let inner = pad_behind(b, inner, inner_pad)?;
+    let shape: Shape = b.ty(inner).shape[..same].iter().chain(&to[same..]).cloned().collect();
+    b.reshape(inner, &shape).map(Some)
 }
 
 fn has_one_tap(b: &Builder, op: &Convolution, y: Value) -> bool {
@@ -409,7 +509,8 @@ fn sum_of_taps(b: &mut Builder, op: &Convolution, x: Value, y: Value, taps: &[us
     if co != 1 {
         whole.push(co.into());
     }
-    let mut sum: Option<Value> = None;
+    // It starts from 0, as every sum does, which turns one of −0 alone into 0.
+    let mut sum = b.full(Literal::zero(b.ty(x).dtype), &whole)?;
     for index in indices(taps) {
         let tap = seen.at(b, &index)?;
         for c in 0..ci {
@@ -423,13 +524,9 @@ fn sum_of_taps(b: &mut Builder, op: &Convolution, x: Value, y: Value, taps: &[us
             let value = b.broadcast(value, &whole, &(0..=s + nb).collect::<Vec<_>>())?;
             let weight = b.broadcast(weight, &whole, &(1 + s..rank).collect::<Vec<_>>())?;
             let product = b.mul(value, weight)?;
-            sum = Some(match sum {
-                None => product,
-                Some(sum) => b.add(sum, product)?,
-            });
+            sum = b.add(sum, product)?;
         }
     }
-    let Some(sum) = sum else { return b.op(op.clone().into(), &[x, y]) };
     whole.truncate(1 + s + nb);
     whole.push(co.into());
     let sum = b.reshape(sum, &whole)?;
@@ -475,7 +572,8 @@ fn sum_for_each_place(
     let zero = Literal::zero(b.ty(x).dtype);
     let seen = Taps::new(b, base, &dims, &windows, places, &ys[nb..nb + s], zero)?;
     let whole = b.ty(kernel).shape.clone();
-    let summed: Vec<usize> = (0..=s).collect();
+    // Places are summed first, and then what may be many examples, so that there is work for several threads.
+    let summed: Vec<usize> = (1..=s).collect();
     let mut parts: Vec<Vec<Value>> = vec![Vec::new(); n as usize];
     for index in indices(places) {
         let tap = seen.at(b, &index)?;
@@ -491,6 +589,7 @@ fn sum_for_each_place(
     }
     let parts: Vec<Value> = parts.into_iter().flatten().collect();
     let all = if parts.len() == 1 { parts[0] } else { b.op(Concat { axis: 0 }.into(), &parts)? };
+    let all = b.sum(all, &[1])?;
     let mut shape: Shape = [n.into()].into_iter().chain(places.iter().map(|&p| p.into())).collect();
     shape.extend(xs[..nb].iter().cloned());
     shape.push(co.into());
