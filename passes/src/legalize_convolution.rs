@@ -403,8 +403,10 @@ fn pad_behind(b: &mut Builder, x: Value, pad: Pad) -> Result<Value, OpError> {
 
 /// The same for what is reshaped in other dims than those that are padded, as where channels fall into groups.
 fn pad_behind_reshape(b: &mut Builder, x: Value, pad: &Pad) -> Result<Option<Value>, OpError> {
-    let Some(node) = b.graph().def_node(x) else { return Ok(None) };
-    let (Op::Reshape(_), inner) = (&node.op, node.operands[0]) else { return Ok(None) };
+    let inner = match b.graph().def_node(x) {
+        Some(node) if matches!(node.op, Op::Reshape(_)) => node.operands[0],
+        _ => return Ok(None),
+    };
     let (from, to) = (b.ty(inner).shape.clone(), b.ty(x).shape.clone());
     let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
     let padded = |d: usize| !(pad.low[d].is_zero() && pad.high[d].is_zero() && pad.interior[d] == 0);
