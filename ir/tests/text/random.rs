@@ -60,7 +60,7 @@ fn apply(b: &mut Builder, values: &mut Vec<Value>, (what, i, j, k): Step, depth:
     let windows = |n: usize| {
         let padding = (dims[k / 5 % dims.len()].clone(), Dim::from(k % 4) - 2);
         let w = Window { stride: 1 + k % 3, padding, base_dilation: 1 + k / 2 % 2, window_dilation: 1 + k / 3 % 2 };
-        (0..n).map(|d| if (k >> d) % 2 == 0 { w.clone() } else { Window::default() }).collect()
+        (0..n).map(|d| if (k >> d).is_multiple_of(2) { w.clone() } else { Window::default() }).collect()
     };
     let made = match what % 22 {
         0 => b.unary(UnaryOp::ALL[k % UnaryOp::ALL.len()], x),
