@@ -13,19 +13,19 @@
 
 use lehr_ir::dim::Dim;
 use lehr_ir::graph::{Builder, Graph, Value};
-use lehr_ir::ops::window::{Taps, fit};
-use lehr_ir::ops::{Concat, Convolution, DotDims, Op, Pad, Slice, Window, Windows};
+use lehr_ir::ops::window::fit;
+use lehr_ir::ops::{Convolution, DotDims, Op, Pad, Slice, Window};
 use lehr_ir::{Literal, OpError, Shape};
 use smallvec::SmallVec;
 
 use crate::pass::{Outcome, Pass, PassCx, PassError};
 use crate::rebuild::{Rebuild, Regions};
 
-/// The most terms of a sum that is written out.
-const MOST_TERMS: usize = 64;
+mod classes;
+mod depthwise;
 
-/// The most small convolutions that one becomes.
-const MOST_CLASSES: usize = 64;
+use classes::Classes;
+use depthwise::{few_places, few_taps, sum_for_each_place, sum_of_taps};
 
 /// The pass, also inside regions.
 #[derive(Clone, Copy, Debug)]
@@ -142,164 +142,6 @@ fn nothing(b: &Builder, op: &Convolution, x: Value, y: Value) -> Option<Shape> {
     shape.iter().chain(xs).chain(ys).any(Dim::is_zero).then_some(shape)
 }
 
-/// How the results of a convolution over holes fall into classes, window dim by window dim.
-struct Classes {
-    dims: Vec<Vec<Class>>,
-}
-
-/// The results `classes * t + r` for all `t`, along one dim.
-#[derive(Clone)]
-struct Class {
-    /// The first tap that meets elements.
-    first: usize,
-    /// The distance to the next one.
-    step: usize,
-    /// How many there are.
-    taps: usize,
-    /// The windows over elements; padding after them is set when the sizes are known.
-    window: Window,
-}
-
-impl Classes {
-    /// The classes; `None` for a convolution without holes, and where what decides is not known or there would be too many.
-    fn of(b: &Builder, op: &Convolution, y: Value) -> Option<Self> {
-        if op.windows.iter().all(|w| w.base_dilation == 1) {
-            return None;
-        }
-        let taps = static_dims(&b.ty(y).shape[op.batch..op.batch + op.spatial()])?;
-        let dims = op.windows.iter().zip(taps).map(|(w, k)| along(w, k)).collect::<Option<Vec<_>>>()?;
-        let count = dims.iter().try_fold(1usize, |n, d| n.checked_mul(d.len()))?;
-        (count <= MOST_CLASSES).then_some(Self { dims })
-    }
-
-    fn convolve(
-        &self,
-        b: &mut Builder,
-        op: &Convolution,
-        x: Value,
-        y: Value,
-        cx: &mut PassCx,
-    ) -> Result<Value, PassError> {
-        let (nb, s) = (op.batch, op.spatial());
-        let (xs, ys) = (b.ty(x).shape.clone(), b.ty(y).shape.clone());
-        let counts = op.counts(&xs, &ys, b.facts());
-        let sizes: Vec<usize> = self.dims.iter().map(Vec::len).collect();
-        // Every class has as many results; what is too many is cut off in the end.
-        let each: Shape = counts.iter().zip(&sizes).map(|(o, &c)| o.ceildiv(c)).collect();
-        let mut part: Shape = xs[..=nb].iter().cloned().collect();
-        part.extend(each.iter().cloned());
-        part.push(Dim::ONE);
-        part.extend(ys.last().cloned());
-        let mut parts = Vec::new();
-        for index in indices(&sizes) {
-            let classes: Vec<&Class> = index.iter().zip(&self.dims).map(|(&i, d)| &d[i]).collect();
-            let value = if classes.iter().any(|c| c.taps == 0) {
-                let mut shape = part.clone();
-                shape.remove(nb + 1 + s);
-                let dtype = b.ty(x).dtype;
-                b.full(Literal::zero(dtype), &shape)?
-            } else {
-                let kernel = take_taps(b, y, nb, &classes)?;
-                let mut windows = Windows::new();
-                for (d, class) in classes.iter().enumerate() {
-                    let mut w = class.window.clone();
-                    let reach = w.reach(&class.taps.into(), b.facts());
-                    let needed = (&each[d] - 1) * Dim::from(w.stride) + reach;
-                    w.padding.1 = needed - &w.padding.0 - &xs[nb + 1 + d];
-                    windows.push(w);
-                }
-                emit(b, &Convolution { batch: nb, windows }, x, kernel, cx)?
-            };
-            parts.push(b.reshape(value, &part)?);
-        }
-        Ok(interleave(b, &parts, nb + 1, &sizes, &counts)?)
-    }
-}
-
-/// The classes along one dim.
-fn along(w: &Window, taps: usize) -> Option<Vec<Class>> {
-    let holes = w.base_dilation;
-    if holes == 1 {
-        return Some(vec![Class { first: 0, step: 1, taps, window: w.clone() }]);
-    }
-    let low = w.padding.0.as_const()?;
-    let int = |n: usize| i64::try_from(n).ok();
-    let (h, g) = (gcd(w.stride, holes), gcd(w.window_dilation, holes));
-    let (e, s, d) = (int(holes)?, int(w.stride)?, int(w.window_dilation)?);
-    let step = holes / g;
-    let mut out = Vec::new();
-    for r in 0..holes / h {
-        let place = |tap: usize| int(r)?.checked_mul(s)?.checked_add(int(tap)?.checked_mul(d)?)?.checked_sub(low);
-        let mut first = None;
-        for tap in 0..step.min(taps) {
-            if place(tap)?.rem_euclid(e) == 0 {
-                first = Some((tap, -place(tap)? / e));
-                break;
-            }
-        }
-        let (first, low) = first.unwrap_or((taps, 0));
-        let window = Window {
-            stride: w.stride / h,
-            padding: (low.into(), Dim::ZERO),
-            base_dilation: 1,
-            window_dilation: w.window_dilation / g,
-        };
-        out.push(Class { first, step, taps: (taps - first).div_ceil(step), window });
-    }
-    Some(out)
-}
-
-/// The taps of a kernel that the classes meet.
-fn take_taps(b: &mut Builder, y: Value, first_dim: usize, classes: &[&Class]) -> Result<Value, OpError> {
-    if classes.iter().all(|c| c.first == 0 && c.step == 1) {
-        return Ok(y);
-    }
-    let shape = b.ty(y).shape.clone();
-    let mut op = Slice {
-        start: SmallVec::from_elem(Dim::ZERO, shape.len()),
-        limit: shape.clone(),
-        stride: SmallVec::from_elem(1, shape.len()),
-    };
-    for (d, class) in classes.iter().enumerate() {
-        op.start[first_dim + d] = class.first.into();
-        op.stride[first_dim + d] = class.step;
-    }
-    b.op(op.into(), &[y])
-}
-
-/// Results of classes, each with a dim of size 1 before the channels, put in turn along the dims from `first` on.
-fn interleave(
-    b: &mut Builder,
-    parts: &[Value],
-    first: usize,
-    classes: &[usize],
-    counts: &[Dim],
-) -> Result<Value, OpError> {
-    let s = classes.len();
-    let all = if parts.len() == 1 { parts[0] } else { b.op(Concat { axis: first + s }.into(), parts)? };
-    let mut shape = b.ty(all).shape.clone();
-    let channels = shape[first + s + 1].clone();
-    shape.truncate(first + s);
-    let each: Shape = shape[first..].into();
-    shape.extend(classes.iter().map(|&c| Dim::from(c)));
-    shape.push(channels.clone());
-    let all = b.reshape(all, &shape)?;
-    let pairs = (0..s).flat_map(|d| [first + d, first + s + d]);
-    let perm: Vec<usize> = (0..first).chain(pairs).chain([first + 2 * s]).collect();
-    let all = b.transpose(all, &perm)?;
-    shape.truncate(first);
-    shape.extend(each.iter().zip(classes).map(|(n, &c)| n * Dim::from(c)));
-    shape.push(channels);
-    let all = b.reshape(all, &shape)?;
-    let none: Shape = SmallVec::from_elem(Dim::ZERO, shape.len());
-    let mut high = none.clone();
-    for d in 0..s {
-        high[first + d] = &counts[d] - &shape[first + d];
-    }
-    let zero = Literal::zero(b.ty(all).dtype);
-    fit(b, all, &none, &high, zero)
-}
-
 /// The convolution over its operand with padding and holes put in.
 fn padded(b: &mut Builder, op: &Convolution, x: Value) -> Result<(Convolution, Value), OpError> {
     let rank = b.ty(x).rank();
@@ -312,14 +154,56 @@ fn padded(b: &mut Builder, op: &Convolution, x: Value) -> Result<(Convolution, V
         pad.interior[at] = w.base_dilation - 1;
         w.base_dilation = 1;
     }
+    Ok((plain, pad_behind(b, x, pad)?))
+}
+
+/// A value padded with zeros; what is transposed is padded before that, as it lies in memory.
+fn pad_behind(b: &mut Builder, x: Value, pad: Pad) -> Result<Value, OpError> {
+    if let Some(node) = b.graph().def_node(x)
+        && let Op::Transpose(t) = &node.op
+    {
+        let (inner, perm, inverse) = (node.operands[0], t.perm.clone(), t.inverse());
+        let dims = |list: &Shape| inverse.iter().map(|&d| list[d].clone()).collect::<Shape>();
+        let pad = Pad {
+            low: dims(&pad.low),
+            high: dims(&pad.high),
+            interior: inverse.iter().map(|&d| pad.interior[d]).collect(),
+        };
+        let inner = pad_behind(b, inner, pad)?;
+        return b.transpose(inner, &perm);
+    }
+    if let Some(value) = pad_behind_reshape(b, x, &pad)? {
+        return Ok(value);
+    }
     let zero = Literal::zero(b.ty(x).dtype);
     if pad.interior.iter().all(|&i| i == 0) {
-        let x = fit(b, x, &pad.low, &pad.high, zero)?;
-        return Ok((plain, x));
+        return fit(b, x, &pad.low, &pad.high, zero);
     }
     let zero = b.scalar(zero);
-    let x = b.op(pad.into(), &[x, zero])?;
-    Ok((plain, x))
+    b.op(pad.into(), &[x, zero])
+}
+
+/// The same for what is reshaped in other dims than those that are padded, as where channels fall into groups.
+fn pad_behind_reshape(b: &mut Builder, x: Value, pad: &Pad) -> Result<Option<Value>, OpError> {
+    let inner = match b.graph().def_node(x) {
+        Some(node) if matches!(node.op, Op::Reshape(_)) => node.operands[0],
+        _ => return Ok(None),
+    };
+    let (from, to) = (b.ty(inner).shape.clone(), b.ty(x).shape.clone());
+    let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let padded = |d: usize| !(pad.low[d].is_zero() && pad.high[d].is_zero() && pad.interior[d] == 0);
+    if (same..to.len()).any(padded) {
+        return Ok(None);
+    }
+    let dims = |list: &Shape| (0..from.len()).map(|d| if d < same { list[d].clone() } else { Dim::ZERO }).collect();
+    let inner_pad = Pad {
+        low: dims(&pad.low),
+        high: dims(&pad.high),
+        interior: (0..from.len()).map(|d| if d < same { pad.interior[d] } else { 0 }).collect(),
+    };
+    let inner = pad_behind(b, inner, inner_pad)?;
+    let shape: Shape = b.ty(inner).shape[..same].iter().chain(&to[same..]).cloned().collect();
+    b.reshape(inner, &shape).map(Some)
 }
 
 fn has_one_tap(b: &Builder, op: &Convolution, y: Value) -> bool {
@@ -380,142 +264,6 @@ fn product_of_all(b: &mut Builder, op: &Convolution, x: Value, y: Value) -> Resu
     b.reshape(product, &shape)
 }
 
-/// The taps of a depthwise convolution that is worth writing out.
-fn few_taps(b: &Builder, op: &Convolution, y: Value) -> Option<Vec<usize>> {
-    let shape = &b.ty(y).shape;
-    let taps = static_dims(&shape[op.batch..op.batch + op.spatial()])?;
-    let [ci, co] = static_dims(&shape[op.batch + op.spatial()..])?.try_into().ok()?;
-    let terms = taps.iter().try_fold(ci, |n, &k| n.checked_mul(k))?;
-    let one_channel = ci.min(co) == 1;
-    (op.batch > 0 && one_channel && (1..=MOST_TERMS).contains(&terms)).then_some(taps)
-}
-
-/// The sum over taps and channels of what a tap sees times its weight, batch entries innermost.
-fn sum_of_taps(b: &mut Builder, op: &Convolution, x: Value, y: Value, taps: &[usize]) -> Result<Value, OpError> {
-    let (nb, s) = (op.batch, op.spatial());
-    let counts = op.counts(&b.ty(x).shape, &b.ty(y).shape, b.facts());
-    let kernel = b.ty(y).shape.clone();
-    let [ci, co] = [nb + s, nb + s + 1].map(|d| kernel[d].as_const().unwrap_or(1));
-    // [n, places…, b…, ci], and for each term the weights [b…, co].
-    let outward: Vec<usize> = (nb..=nb + s).chain(0..nb).chain([nb + s + 1]).collect();
-    let base = b.transpose(x, &outward)?;
-    let dims: Vec<usize> = (1..=s).collect();
-    let seen = Taps::new(b, base, &dims, &op.windows, taps, &counts, Literal::zero(b.ty(x).dtype))?;
-    let inward: Vec<usize> = (nb..=nb + s).chain(0..nb).chain([nb + s + 1]).collect();
-    let weights = b.transpose(y, &inward)?;
-    let mut whole: Shape = b.ty(base).shape[..1].iter().chain(&counts).cloned().collect();
-    whole.extend(kernel[..nb].iter().cloned());
-    // Where one channel comes out, batch entries are the innermost dim.
-    if co != 1 {
-        whole.push(co.into());
-    }
-    let mut sum: Option<Value> = None;
-    for index in indices(taps) {
-        let tap = seen.at(b, &index)?;
-        for c in 0..ci {
-            let value = at(b, tap, &[(b.ty(tap).rank() - 1, c)])?;
-            let places: Vec<(usize, i64)> = index.iter().map(|&w| w as i64).chain([c]).enumerate().collect();
-            let mut weight = at(b, weights, &places)?;
-            if co == 1 {
-                weight = at(b, weight, &[(nb, 0)])?;
-            }
-            let rank = whole.len();
-            let value = b.broadcast(value, &whole, &(0..=s + nb).collect::<Vec<_>>())?;
-            let weight = b.broadcast(weight, &whole, &(1 + s..rank).collect::<Vec<_>>())?;
-            let product = b.mul(value, weight)?;
-            sum = Some(match sum {
-                None => product,
-                Some(sum) => b.add(sum, product)?,
-            });
-        }
-    }
-    let Some(sum) = sum else { return b.op(op.clone().into(), &[x, y]) };
-    whole.truncate(1 + s + nb);
-    whole.push(co.into());
-    let sum = b.reshape(sum, &whole)?;
-    let back: Vec<usize> = (1 + s..1 + s + nb).chain(0..=s).chain([1 + s + nb]).collect();
-    b.transpose(sum, &back)
-}
-
-/// The places of a depthwise kernel gradient that is worth writing out: few of them, each over a large window.
-fn few_places(b: &Builder, op: &Convolution, x: Value, y: Value) -> Option<Vec<usize>> {
-    let (xs, ys) = (&b.ty(x).shape, &b.ty(y).shape);
-    let places = static_dims(&op.counts(xs, ys, b.facts()))?;
-    let [n, co] = static_dims(&[xs[op.batch].clone(), ys.last()?.clone()])?.try_into().ok()?;
-    let terms = places.iter().try_fold(n, |n, &k| n.checked_mul(k))?;
-    (op.batch > 0 && n.min(co) == 1 && (1..=MOST_TERMS).contains(&terms)).then_some(places)
-}
-
-/// For each place, the sum of products of all that its window takes in with the whole kernel, batch entries innermost.
-fn sum_for_each_place(
-    b: &mut Builder,
-    op: &Convolution,
-    x: Value,
-    y: Value,
-    places: &[usize],
-) -> Result<Value, OpError> {
-    let (nb, s) = (op.batch, op.spatial());
-    let (xs, ys) = (b.ty(x).shape.clone(), b.ty(y).shape.clone());
-    let (n, co) = (xs[nb].as_const().unwrap_or(1), ys[nb + s + 1].as_const().unwrap_or(1));
-    // [n, ci, base…, b…] and [ci, taps…, b…, co].
-    let outward: Vec<usize> = [nb, nb + s + 1].into_iter().chain(nb + 1..=nb + s).chain(0..nb).collect();
-    let base = b.transpose(x, &outward)?;
-    let inward: Vec<usize> = [nb + s].into_iter().chain(nb..nb + s).chain(0..nb).chain([nb + s + 1]).collect();
-    let mut kernel = b.transpose(y, &inward)?;
-    if co == 1 {
-        kernel = at(b, kernel, &[(1 + s + nb, 0)])?;
-    }
-    // A place of the kernel over the base is a tap of windows as many as the kernel has taps.
-    let windows: Windows = op
-        .windows
-        .iter()
-        .map(|w| Window { stride: w.window_dilation, window_dilation: w.stride, ..Window::default() })
-        .collect();
-    let dims: Vec<usize> = (2..2 + s).collect();
-    let zero = Literal::zero(b.ty(x).dtype);
-    let seen = Taps::new(b, base, &dims, &windows, places, &ys[nb..nb + s], zero)?;
-    let whole = b.ty(kernel).shape.clone();
-    let summed: Vec<usize> = (0..=s).collect();
-    let mut parts: Vec<Vec<Value>> = vec![Vec::new(); n as usize];
-    for index in indices(places) {
-        let tap = seen.at(b, &index)?;
-        for (c, parts) in (0..n).zip(&mut parts) {
-            let value = at(b, tap, &[(0, c)])?;
-            let value = b.broadcast(value, &whole, &(0..=s + nb).collect::<Vec<_>>())?;
-            let product = b.mul(value, kernel)?;
-            let sum = b.sum(product, &summed)?;
-            let mut row = b.ty(sum).shape.clone();
-            row.insert(0, Dim::ONE);
-            parts.push(b.reshape(sum, &row)?);
-        }
-    }
-    let parts: Vec<Value> = parts.into_iter().flatten().collect();
-    let all = if parts.len() == 1 { parts[0] } else { b.op(Concat { axis: 0 }.into(), &parts)? };
-    let mut shape: Shape = [n.into()].into_iter().chain(places.iter().map(|&p| p.into())).collect();
-    shape.extend(xs[..nb].iter().cloned());
-    shape.push(co.into());
-    let all = b.reshape(all, &shape)?;
-    let back: Vec<usize> = (1 + s..1 + s + nb).chain(0..=s).chain([1 + s + nb]).collect();
-    b.transpose(all, &back)
-}
-
-/// The value at some places of some dims, which disappear.
-fn at(b: &mut Builder, x: Value, places: &[(usize, i64)]) -> Result<Value, OpError> {
-    let shape = b.ty(x).shape.clone();
-    let mut op = Slice {
-        start: SmallVec::from_elem(Dim::ZERO, shape.len()),
-        limit: shape.clone(),
-        stride: SmallVec::from_elem(1, shape.len()),
-    };
-    for &(d, place) in places {
-        (op.start[d], op.limit[d]) = (place.into(), (place + 1).into());
-    }
-    let part = b.op(op.into(), &[x])?;
-    let left: Shape =
-        (0..shape.len()).filter(|d| places.iter().all(|(p, _)| p != d)).map(|d| shape[d].clone()).collect();
-    b.reshape(part, &left)
-}
-
 /// Every index into a shape, in row-major order.
 fn indices(sizes: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     let count: usize = sizes.iter().product();
@@ -524,8 +272,4 @@ fn indices(sizes: &[usize]) -> impl Iterator<Item = Vec<usize>> {
 
 fn static_dims(dims: &[Dim]) -> Option<Vec<usize>> {
     dims.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect()
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

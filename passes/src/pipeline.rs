@@ -21,6 +21,7 @@ pub struct GraphPasses {
     inline: InlineCalls,
     legalize: LegalizeConvolution,
     split: SplitWindows,
+    views: Simplify,
 }
 
 impl GraphPasses {
@@ -31,6 +32,8 @@ impl GraphPasses {
             inline: InlineCalls { keep },
             legalize: LegalizeConvolution { active: false },
             split: SplitWindows { active: false },
+            // Reading some taps of a window around the padding that all of them share would cut their sum into several kernels.
+            views: Simplify::with(|rule| rule.name != "slice_of_pad"),
         }
     }
 
@@ -57,10 +60,6 @@ impl GraphPasses {
             // So folding and the rules run again, on constants and layouts that came in through a call's operands.
             &FoldConstants,
             &self.simplify,
-            // Legalisation wants constants and shapes that are as simple as they get, and calls in place. What it makes repeats
-            // itself, such as the padding of an operand that several convolutions read, so it comes before merging.
-            &self.legalize,
-            &self.split,
             // Merging comes after the rules, which bring different spellings of one thing to one form,
             &EliminateCommon,
             // and before the last round of them: operands that have become one value make `x - x`, `c ? x : x` and the like.
@@ -71,6 +70,13 @@ impl GraphPasses {
             // The rules show that a carry does not change, or that a choice is none; a branch that is chosen now comes in as a call.
             &PruneRegions,
             &self.inline,
+            // Legalisation wants shapes that are as simple as they get, and calls in place.
+            &self.legalize,
+            &self.split,
+            // The views that it makes meet those around it, and cancel.
+            &self.views,
+            // What it makes repeats itself, such as the padding of an operand that several convolutions read.
+            &EliminateCommon,
             // All of the above leave dead nodes behind, which fusion must not see: they would count as users.
             &EliminateDead,
         ]

@@ -18,7 +18,7 @@ pub enum Checkpoint {
     /// Nothing: all of it is computed again.
     #[default]
     Nothing,
-    /// The results of dot products, which cost most to compute again.
+    /// The results of dot products and convolutions, which cost most to compute again.
     Dots,
     /// The values of these names ([`Tensor::named`]).
     Named(Vec<String>),

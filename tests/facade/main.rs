@@ -34,6 +34,7 @@ mod shapes;
 mod state;
 mod transform;
 mod trees;
+mod windows;
 
 use lehr::prelude::*;
 

@@ -314,7 +314,7 @@ mod tests {
         for position in 0..shape.iter().product() {
             let o = walk::unravel(position, &shape);
             let mut sum = 0.0;
-            for p in 0..y.len() {
+            for (p, weight) in yv.iter().enumerate() {
                 // An element of the kernel: batch, taps, and the two channels.
                 let w = walk::unravel(p, y.shape());
                 if w[..nb] != o[..nb] || w[nb + s + 1] != o[nb + s + 1] {
@@ -330,7 +330,7 @@ mod tests {
                 }
                 at.push(w[nb + s]);
                 if !at.contains(&usize::MAX) {
-                    sum += xv[flat(x.shape(), &at)] * yv[p];
+                    sum += xv[flat(x.shape(), &at)] * weight;
                 }
             }
             out.push(sum);

@@ -209,27 +209,37 @@ impl ReduceWindow {
         let (shape, counts) = (b.ty(x).shape.clone(), b.ty(first).shape.clone());
         let (low, high) = self.cover(&shape, &counts);
         let (split, taps) = self.split_shape(&counts);
-        let covered = fit(b, t, &low, &high, Literal::zero(b.ty(t).dtype))?;
-        let covered = b.reshape(covered, &split)?;
-        let chosen = b.broadcast_reduced(first, &split, &taps)?;
-        let mut number: Option<Value> = None;
-        for &axis in &taps {
-            let along = b.op(Iota { dtype: DType::I32, shape: split.clone(), axis }.into(), &[])?;
-            number = Some(match number {
-                None => along,
-                Some(outer) => {
-                    let size = split[axis].as_const().unwrap_or(1);
-                    let outer = b.scale(outer, size as f64)?;
-                    b.add(outer, along)?
-                }
-            });
+        let zero = Literal::zero(b.ty(t).dtype);
+        let mut kept = fit(b, t, &low, &high, zero)?;
+        if !taps.is_empty() {
+            // Numbers of taps and choices are read through views at each element, so that one pass over the elements is all.
+            let shape = b.ty(kept).shape.clone();
+            let number = self.numbers(b, &counts, &split, &taps)?;
+            let number = b.reshape(number, &shape)?;
+            let chosen = b.broadcast_reduced(first, &split, &taps)?;
+            let chosen = b.reshape(chosen, &shape)?;
+            let here = b.compare(CompareOp::Eq, number, chosen)?;
+            let zeros = b.full(zero, &shape)?;
+            kept = b.select(here, kept, zeros)?;
         }
-        // A window of one tap chooses it.
-        let Some(number) = number else { return b.reshape(covered, &counts) };
-        let here = b.compare(CompareOp::Eq, number, chosen)?;
-        let zero = b.zeros(&b.ty(covered).clone())?;
-        let kept = b.select(here, covered, zero)?;
+        let kept = b.reshape(kept, &split)?;
         b.sum(kept, &taps)
+    }
+
+    /// The number of each tap, in row-major order, where each dim is split in two.
+    fn numbers(&self, b: &mut Builder, counts: &[Dim], split: &[Dim], taps: &[usize]) -> Result<Value, OpError> {
+        let rank = counts.len();
+        let mut shape: Shape = counts.into();
+        shape.push(taps.iter().map(|&d| split[d].clone()).product());
+        let number = b.op(Iota { dtype: DType::I32, shape: shape.clone(), axis: rank }.into(), &[])?;
+        shape.truncate(rank);
+        shape.extend(taps.iter().map(|&d| split[d].clone()));
+        let number = b.reshape(number, &shape)?;
+        // Each dim of taps goes behind that of its windows.
+        let (mut windows, mut inner) = (0..rank, rank..rank + taps.len());
+        let perm: Vec<usize> =
+            (0..split.len()).filter_map(|d| if taps.contains(&d) { inner.next() } else { windows.next() }).collect();
+        b.transpose(number, &perm)
     }
 
     /// The product's tangent: taps are multiplied in pairs until one is left; nothing is divided, so that zeros need no care.

@@ -189,9 +189,21 @@ pub fn fit(b: &mut Builder, x: Value, low: &[Dim], high: &[Dim], fill: Literal) 
 #[derive(Clone, Debug)]
 pub struct Taps {
     base: Value,
-    /// For each dim with windows: the dim, the place of the first tap, the steps from tap to tap and window to window, and how
-    /// far the windows go.
-    dims: SmallVec<[(usize, Dim, usize, usize, Dim); 4]>,
+    dims: SmallVec<[Along; 4]>,
+}
+
+/// The taps along one dim.
+#[derive(Clone, Debug)]
+struct Along {
+    dim: usize,
+    /// The place of the first window's first tap.
+    first: Dim,
+    /// The distance from tap to tap.
+    step: usize,
+    /// The distance from window to window.
+    stride: usize,
+    /// How far the windows go.
+    extent: Dim,
 }
 
 impl Taps {
@@ -235,7 +247,7 @@ impl Taps {
                 pad.interior[d] = w.base_dilation - 1;
                 pad.high[d] = end - w.spread(&shape[d], facts);
             }
-            out.push((d, first, w.window_dilation, w.stride, extent));
+            out.push(Along { dim: d, first, step: w.window_dilation, stride: w.stride, extent });
         }
         let base = if inside {
             x
@@ -254,10 +266,11 @@ impl Taps {
             limit: shape,
             stride: SmallVec::from_elem(1, b.ty(self.base).rank()),
         };
-        for ((d, first, step, stride, extent), &tap) in self.dims.iter().zip(index) {
-            op.start[*d] = first + Dim::from(tap) * Dim::from(*step);
-            op.limit[*d] = &op.start[*d] + extent;
-            op.stride[*d] = *stride;
+        for (along, &tap) in self.dims.iter().zip(index) {
+            let d = along.dim;
+            op.start[d] = &along.first + Dim::from(tap) * Dim::from(along.step);
+            op.limit[d] = &op.start[d] + &along.extent;
+            op.stride[d] = along.stride;
         }
         b.op(op.into(), &[self.base])
     }

@@ -11,7 +11,7 @@ use super::linearize::depends;
 
 /// The attribute of a call whose derivative keeps less of the forward computation than what it uses, and computes the rest again.
 ///
-/// `attrs = {checkpoint = nothing}` keeps the operands alone, `checkpoint = dots` the results of dot products as well, and
+/// `attrs = {checkpoint = nothing}` keeps the operands alone, `checkpoint = dots` the results of dot products and convolutions as well, and
 /// `checkpoint = "h,k"` the values of these names as well ([`CHECKPOINT_NAME`]).
 pub const CHECKPOINT: &str = "checkpoint";
 
@@ -26,7 +26,7 @@ pub enum Keep {
     Used,
     /// Its parameters only: the rest computes everything again, under a tag that keeps it from being merged.
     Nothing,
-    /// Its parameters and the results of dot products.
+    /// Its parameters and the results of dot products and convolutions.
     Dots,
     /// Its parameters and the values of these names.
     Named(Arc<[String]>),
@@ -46,7 +46,7 @@ impl Keep {
         match self {
             Self::Used => true,
             Self::Nothing => false,
-            Self::Dots => matches!(op, Op::Dot(_)),
+            Self::Dots => matches!(op, Op::Dot(_) | Op::Convolution(_)),
             Self::Named(names) => matches!(op, Op::Call(c) if name_of(c).is_some_and(|n| names.iter().any(|k| k == n))),
         }
     }

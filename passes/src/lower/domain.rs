@@ -23,6 +23,10 @@ pub(super) fn collapse(domain: &Shape, reduced: &[usize], uses: &Uses, axes: &Ax
     let mut out: SmallVec<[Axis; 4]> = SmallVec::new();
     for (i, d) in domain.iter().enumerate() {
         let is_reduced = reduced.contains(&i);
+        // A dim of size 1 is read at 0, and would make poor lanes.
+        if reduced.is_empty() && d.is_one() {
+            continue;
+        }
         if let Some(before) = out.last_mut()
             && before.reduced == is_reduced
             && joins(axes.symbol(before.last), axes.symbol(i), d, uses)

@@ -80,6 +80,29 @@ fn convolutions_keep_their_values() {
 }
 
 #[test]
+fn operands_may_be_constants_and_views() {
+    for (name, op, x, y) in all_convolutions() {
+        let rank = x.len();
+        let graph = build(&[], |b, _| {
+            let (x, y) = (b.constant(whole(&x, 0)), b.constant(whole(&y, 1)));
+            // Behind a reshape of channels and a transpose of everything.
+            let back: Vec<usize> = (0..rank).rev().collect();
+            let mut flat = b.ty(x).shape.clone();
+            flat.push(1.into());
+            let z = b.reshape(x, &flat).unwrap();
+            let z = b.reshape(z, &flat[..rank]).unwrap();
+            let z = b.transpose(z, &back).unwrap();
+            let z = b.neg(z).unwrap();
+            let z = b.transpose(z, &back).unwrap();
+            vec![b.op(op.clone().into(), &[x, y]).unwrap(), b.op(op.into(), &[z, y]).unwrap()]
+        });
+        let (new, _) = apply(&LEGALIZE, &graph);
+        assert_eq!(run(&new, &[]), run(&graph, &[]), "{name}\n{new}");
+        assert_legal(&new);
+    }
+}
+
+#[test]
 fn gradients_of_convolutions_keep_their_values() {
     for (name, op, x, y) in all_convolutions() {
         let types = [&x, &y].map(|s| Type::new(DType::F64, s.iter().copied()));

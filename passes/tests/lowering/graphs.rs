@@ -118,6 +118,22 @@ fn views_pads_and_joins() {
 }
 
 #[test]
+fn folds_of_windows_are_written_out() {
+    let text = check(
+        "graph @g(%x: f32[n, 6, 3]) -> (f32[n, 3, 3], f32[n, 6, 3], f32[n, 7, 3]) {
+  %0 = reduce_window %x {op = max, size = [1, 2, 1], stride = [1, 2, 1]} : f32[n, 3, 3]
+  %1 = reduce_window %x {op = sum, size = [1, 3, 1], stride = [1, 1, 1], low = (0, 1, 0), high = (0, 1, 0)} : f32[n, 6, 3]
+  %2 = reduce_window %x {op = prod, size = [1, 2, 1], stride = [1, 2, 1], low = (0, 1, 0), high = (0, 1, 0), base_dilation = [1, 2, 1]} : f32[n, 6, 3]
+  %3 = reduce_window %x {op = min, size = [1, 2, 1], stride = [1, 1, 1], low = (0, 2, 0), high = (0, 1, 0), window_dilation = [1, 2, 1]} : f32[n, 7, 3]
+  %4 = add %1, %2 : f32[n, 6, 3]
+  return %0 \"o0\", %4 \"o1\", %3 \"o2\"
+}",
+        &[f32s(&[2, 6, 3])],
+    );
+    assert_eq!(launches(&text), 3, "{text}");
+}
+
+#[test]
 fn a_row_kernel_over_two_reduced_axes_apart() {
     check(
         "graph @g(%x: f32[3, 4, 5]) -> (f32[4], f32[3, 4, 5]) {
