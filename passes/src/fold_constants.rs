@@ -109,6 +109,9 @@ fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
         | Op::Reduce(_)
         | Op::ArgReduce(_)
         | Op::Dot(_)
+        | Op::Attention(_)
+        | Op::AttentionTangent(_)
+        | Op::AttentionGrad(_)
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RandomBits(_) => false,
@@ -150,6 +153,11 @@ fn work(graph: &Graph, node: &Node, results: usize) -> Option<usize> {
         let x = graph.ty(node.operands[0]).static_shape()?;
         let depth = dims.lhs_contract.iter().try_fold(1usize, |n, &d| n.checked_mul(x[d]))?;
         return results.checked_mul(depth)?.checked_add(inputs);
+    }
+    if let Op::Attention(_) | Op::AttentionTangent(_) | Op::AttentionGrad(_) = &node.op {
+        // Each query meets each key.
+        let k = graph.ty(node.operands[1]).static_shape()?;
+        return inputs.checked_mul(k[k.len() - 2])?.checked_add(results);
     }
     results.checked_add(inputs)
 }

@@ -4,10 +4,12 @@ use crate::context::Context;
 use crate::random;
 use crate::tensor::Tensor;
 
+mod attention;
 mod dense;
 mod recurrent;
 mod sequential;
 
+pub use attention::{AttentionOptions, MultiHeadAttention, attention};
 pub use dense::Dense;
 pub use recurrent::{Gru, Lstm, LstmState, SimpleRnn};
 pub use sequential::{Layer, Sequential};

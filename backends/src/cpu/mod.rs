@@ -6,6 +6,8 @@
 //!
 //! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool` and `contract` (threads, packing, SIMD).
 
+#[expect(unsafe_code, reason = "SIMD kernels over raw buffers")]
+pub mod attend;
 pub mod code;
 #[expect(unsafe_code, reason = "SIMD kernels and packing over raw buffers")]
 pub mod contract;

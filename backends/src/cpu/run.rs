@@ -23,6 +23,7 @@ use super::pool::Pool;
 use super::program::{Bound, Command, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
 
+pub(super) mod attend;
 pub(super) mod control;
 
 /// Work of one range handed to a thread, about: scalar operations. Below it, waking another thread costs more than it gives.
@@ -165,6 +166,7 @@ impl Cx<'_> {
                     DType::F64 => product::<f64>(p, &locate, self.workspace, self.pool),
                     _ => product::<f32>(p, &locate, self.workspace, self.pool),
                 },
+                Command::Attend(call) => self.attend(call, &locate),
                 Command::Copy { from, to, bytes } => {
                     // SAFETY: both buffers have so many bytes, and a result never overlaps what it is copied from.
                     unsafe { std::ptr::copy_nonoverlapping(locate(*from), locate(*to), *bytes) };

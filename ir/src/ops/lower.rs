@@ -24,6 +24,8 @@ pub enum Lowering<'a> {
     },
     /// A contraction, for the backend's matrix product.
     Contract(&'a DotDims),
+    /// An attention or its gradient, for the backend's tiles of scores.
+    Attend,
     /// A scatter: a copy of the operand, then updates in order.
     Scatter(&'a Scatter),
     /// A region, put in place before fusion.

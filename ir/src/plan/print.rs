@@ -47,6 +47,7 @@ impl fmt::Display for Plan {
                     write!(f, "contract {} batch={} m={} n={} k={} ", c.dtype, c.batch, c.m, c.n, c.k)?;
                     write!(f, "{} · {} -> {}", View(&c.a), View(&c.b), View(&c.c))?;
                 }
+                StepKind::Attend(a) => write!(f, "{a}")?,
                 StepKind::Copy { from, to } => write!(f, "copy {from} -> {to}")?,
                 StepKind::Loop(l) => loop_step(f, l)?,
                 StepKind::Branch(b) => {

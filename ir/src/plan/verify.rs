@@ -74,6 +74,10 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
                 }
             }
         }
+        if let StepKind::Attend(a) = &step.kind {
+            let dtype = |b: BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);
+            a.check(&dtype).map_err(|message| error(i, message))?;
+        }
         blocks(plan, step).map_err(|message| error(i, message))?;
         let (reads, writes) = step.accesses(&plan.kernels);
         let known = |b: &BufferId| b.index() < plan.buffers.len();
@@ -141,6 +145,10 @@ fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
             Ok(())
         }
         StepKind::Branch(b) => b.branches.iter().try_for_each(|block| fits(block, &b.operands, &b.results)),
-        StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => Ok(()),
+        StepKind::Launch(_)
+        | StepKind::Contract(_)
+        | StepKind::Attend(_)
+        | StepKind::Copy { .. }
+        | StepKind::Host { .. } => Ok(()),
     }
 }

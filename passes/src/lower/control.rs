@@ -23,6 +23,7 @@ impl Lowerer<'_> {
             Lowering::Map { .. }
             | Lowering::Reduce { .. }
             | Lowering::Contract(_)
+            | Lowering::Attend
             | Lowering::Scatter(_)
             | Lowering::Inline(_)
             | Lowering::Host => {

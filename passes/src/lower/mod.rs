@@ -20,6 +20,7 @@ use crate::views::{Axes, is_view};
 use body::Surroundings;
 use domain::LoopAxes;
 
+mod attend;
 mod body;
 mod contract;
 mod control;
@@ -130,6 +131,7 @@ impl<'a> Lowerer<'a> {
         match group.kind {
             GroupKind::Kernel => kernel::lower_group(self, g, group),
             GroupKind::Contract => self.contract(first),
+            GroupKind::Attend => self.attend(first),
             GroupKind::Scatter => self.scatter(first),
             GroupKind::Control => self.control(first)?,
             GroupKind::Host => self.host(first),

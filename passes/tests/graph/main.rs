@@ -12,4 +12,5 @@ mod rule_examples;
 mod rules;
 mod support;
 mod table;
+mod table_attention;
 mod table_control;

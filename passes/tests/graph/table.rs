@@ -147,6 +147,9 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
             })
             .collect(),
         OpKind::Dot => dots(),
+        OpKind::Attention => crate::table_attention::attentions(),
+        OpKind::AttentionTangent => crate::table_attention::tangents(),
+        OpKind::AttentionGrad => crate::table_attention::gradients(),
         OpKind::Gather => gathers(),
         OpKind::Scatter => Combine::ALL.into_iter().flat_map(scatters).collect(),
         OpKind::RandomBits => {
