@@ -200,8 +200,7 @@ impl<'g> Walk<'g> {
         if dims.lhs_batch.len() != n {
             return None;
         }
-        let mut found =
-            Found { operands: [q, k, values], scale, causal: false, bias, mask: None, flipped: false };
+        let mut found = Found { operands: [q, k, values], scale, causal: false, bias, mask: None, flipped: false };
         let Some((mask, fill, open)) = found_mask else { return Some(found) };
         let (queries, keys) = (&pairs[n], &pairs[n + 1]);
         let causal = self.is_causal(mask, open, queries, keys);
@@ -335,16 +334,27 @@ impl<'g> Walk<'g> {
         let node = self.graph.def_node(v)?;
         match &node.op {
             Op::Iota(i) => Some((i.axis, 0)),
+            Op::Constant(c) => {
+                // Few positions are folded into a constant.
+                let wide: Order = (0..c.value.rank()).filter(|&i| c.value.shape()[i] != 1).collect();
+                let &[axis] = &wide[..] else { return None };
+                let at = |i: usize| c.value.data().get(i).filter(|l| l.dtype().is_integer()).and_then(|l| l.to_i64());
+                let first = at(0)?;
+                (0..c.value.len()).all(|i| at(i) == first.checked_add_unsigned(i as u64)).then_some((axis, first))
+            }
             Op::Broadcast(b) => self.position(node.operands[0]).map(|(axis, by)| (b.axes[axis], by)),
             Op::Convert(c) if matches!(c.dtype, DType::I32 | DType::I64) => self.position(node.operands[0]),
             Op::Reshape(r) => {
                 // Dims of size 1 that are new or gone move the axis.
                 let (axis, by) = self.position(node.operands[0])?;
                 let from = self.graph.ty(node.operands[0]);
-                let wide = |shape: &[Dim]| shape.iter().enumerate().filter(|(_, d)| !d.is_one()).map(|(i, _)| i).collect::<Order>();
+                let wide = |shape: &[Dim]| {
+                    shape.iter().enumerate().filter(|(_, d)| !d.is_one()).map(|(i, _)| i).collect::<Order>()
+                };
                 let (before, after) = (wide(&from.shape), wide(&r.shape));
                 let at = before.iter().position(|&a| a == axis)?;
-                let same = before.len() == after.len() && before.iter().zip(&after).all(|(&a, &b)| from.shape[a] == r.shape[b]);
+                let same = before.len() == after.len()
+                    && before.iter().zip(&after).all(|(&a, &b)| from.shape[a] == r.shape[b]);
                 same.then_some((after[at], by))
             }
             Op::Binary(op @ (BinaryOp::Add | BinaryOp::Sub)) => {

@@ -127,14 +127,18 @@ fn try_attention(q: &Tensor, k: &Tensor, v: &Tensor, options: &AttentionOptions,
     let (mut q, mut k, mut v, mut bias, mut mask) = (q, k, v, bias, options.mask.clone());
     let heads: Option<Dim> = groups.map(|(heads, _)| heads.into());
     if let Some((heads, of_keys)) = groups {
-        (q, k, v) = (grouped(&q, heads, of_keys, loc)?, grouped(&k, heads, of_keys, loc)?, grouped(&v, heads, of_keys, loc)?);
+        (q, k, v) =
+            (grouped(&q, heads, of_keys, loc)?, grouped(&k, heads, of_keys, loc)?, grouped(&v, heads, of_keys, loc)?);
         bias = bias.map(|t| grouped(&t, heads, of_keys, loc)).transpose()?;
         mask = mask.map(|t| grouped(&t, heads, of_keys, loc)).transpose()?;
     }
     let (scale, q) = scaled(options.scale, &q, loc);
     let pairs: Shape = [&q.shape()[q.rank() - 2], &k.shape()[k.rank() - 2]].into_iter().cloned().collect();
     let lead = lead([&q, &k, &v].into_iter().chain(&bias).chain(&mask), loc).map_err(|_| {
-        refuse("the leading dims do not broadcast", "reshape an operand so that the dims before the last two agree or are 1")
+        refuse(
+            "the leading dims do not broadcast",
+            "reshape an operand so that the dims before the last two agree or are 1",
+        )
     })?;
     let with_lead = |t: &Tensor, last: &[Dim]| {
         let shape: Shape = lead.iter().chain(last).cloned().collect();
@@ -197,9 +201,8 @@ fn scaled(scale: Option<f64>, q: &Tensor, loc: &Loc) -> (f64, Tensor) {
 
 /// The common leading dims.
 fn lead<'a>(all: impl Iterator<Item = &'a Tensor>, loc: &Loc) -> Result<Shape, Tensor> {
-    let stand_ins: Vec<Tensor> = all
-        .map(|t| stand_in(&t.shape()[..t.rank().saturating_sub(2)].iter().cloned().collect(), loc))
-        .collect();
+    let stand_ins: Vec<Tensor> =
+        all.map(|t| stand_in(&t.shape()[..t.rank().saturating_sub(2)].iter().cloned().collect(), loc)).collect();
     common_shape(NAME, &stand_ins.iter().collect::<Vec<_>>(), loc)
 }
 

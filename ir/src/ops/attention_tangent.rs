@@ -56,8 +56,7 @@ impl AttentionTangent {
             return Ok(SmallVec::from_elem(None, 2));
         }
         let given = of.iter().filter_map(|&i| tangents[i]);
-        let args: SmallVec<[Value; 8]> =
-            at.operands.iter().chain(at.results).copied().chain(given).collect();
+        let args: SmallVec<[Value; 8]> = at.operands.iter().chain(at.results).copied().chain(given).collect();
         let id = b.add_node(Self { scores: scores.clone(), of: of.clone() }.into(), &args)?;
         Ok(b.graph().node(id).results().map(Some).collect())
     }

@@ -465,7 +465,11 @@ pub(crate) fn check_same(operands: &[&Type], facts: &Facts) -> Result<(), Rule> 
 /// Refuses an operand of another type than it must have.
 pub(crate) fn check_like(i: usize, want: &Type, got: &Type, facts: &Facts) -> Result<(), Rule> {
     let same = want.dtype == got.dtype && check_same_shape(want, got, facts).is_ok();
-    if same { Ok(()) } else { Err(Rule::new(format!("operand {i} must be {want}, and is {got}"), "pass one of that type")) }
+    if same {
+        Ok(())
+    } else {
+        Err(Rule::new(format!("operand {i} must be {want}, and is {got}"), "pass one of that type"))
+    }
 }
 
 /// Refuses two types of different shapes.

@@ -159,7 +159,8 @@ impl Attend {
         let mut arrays = self.grids().iter().map(gathered).collect::<Result<Vec<Array>, E>>()?;
         let mut shape = batch.clone();
         shape.push(cx.size(&self.queries)?);
-        let row = |b: BufferId| -> Result<Array, E> { Ok(Array::from_data(&shape, read(b)?).map_err(EvalError::from)?) };
+        let row =
+            |b: BufferId| -> Result<Array, E> { Ok(Array::from_data(&shape, read(b)?).map_err(EvalError::from)?) };
         let scores = self.scores.clone();
         let done = match self.pass {
             AttendPass::Forward { empty, .. } => {

@@ -46,11 +46,9 @@ impl Lowerer<'_> {
         let results: Vec<Value> = node.results().collect();
         let m = scores.operands();
         Some(match &node.op {
-            Op::Attention(a) => AttendPass::Forward {
-                empty: a.empty,
-                out: self.buffer(results[0]),
-                lse: self.buffer(results[1]),
-            },
+            Op::Attention(a) => {
+                AttendPass::Forward { empty: a.empty, out: self.buffer(results[0]), lse: self.buffer(results[1]) }
+            }
             _ => AttendPass::Backward {
                 lse: self.buffer(node.operands[m]),
                 d_out: self.grid(node.operands[m + 1])?,

@@ -20,11 +20,9 @@ pub(super) fn programs() -> Vec<Program> {
         program("dot_product_attention_grouped", [&[2, 4, 2], &[3, 2, 2], &[3, 2, 2]], move |x| of(x, &none())),
         program("dot_product_attention_masked", CROSS, move |x| of(x, &none().mask(&open()))),
         program("dot_product_attention_scale", CROSS, move |x| of(x, &none().scale(0.3))),
-        program(
-            "dot_product_attention_masked_grouped_causal",
-            [&[3, 4, 2], &[3, 2, 2], &[3, 2, 2]],
-            move |x| of(x, &none().mask(&late()).causal()),
-        ),
+        program("dot_product_attention_masked_grouped_causal", [&[3, 4, 2], &[3, 2, 2], &[3, 2, 2]], move |x| {
+            of(x, &none().mask(&late()).causal())
+        }),
         program("dot_product_attention_bias", [CROSS[0], CROSS[1], CROSS[2], &[2, 2, 4]], move |[q, k, v, bias]| {
             of(&[q.clone(), k.clone(), v.clone()], &none().bias(bias))
         }),

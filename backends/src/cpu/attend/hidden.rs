@@ -6,7 +6,7 @@ use super::Entry;
 use super::products::Matrix;
 use super::softmax::{Attended, Float};
 
-/// A tile of pairs, in memory of `T` with a stride along queries and one along keys.
+/// A tile of pairs of queries and keys.
 #[derive(Clone)]
 pub(super) struct Tile {
     pub(super) queries: Range<usize>,
@@ -80,10 +80,15 @@ impl<T: Attended> Entry<T> {
     /// The mask is valid to read, and the tile to write.
     pub(super) unsafe fn hide(&self, tile: &Tile, at: *mut T, [query, key]: [usize; 2], value: T) {
         for (qi, i) in tile.queries.clone().enumerate() {
-            for (kj, j) in tile.keys.clone().enumerate() {
+            // A causal mask alone hides the keys from one on.
+            let first = match (self.mask, self.causal) {
+                (None, Some(more)) => (i as isize + more + 1 - tile.keys.start as isize).max(0) as usize,
+                _ => 0,
+            };
+            for kj in first..tile.keys.len() {
                 // SAFETY: passed on to the caller.
                 unsafe {
-                    if !self.sees(i, j) {
+                    if !self.sees(i, tile.keys.start + kj) {
                         *at.add(qi * query + kj * key) = value;
                     }
                 }

@@ -47,7 +47,9 @@ fn doubles() {
 #[test]
 fn biases_and_masks() {
     for sizes in [[5, 7, 3, 2], [65, 129, 40, 40], [130, 70, 16, 24], [4, 0, 3, 2]] {
-        for (causal, bias, mask) in [(false, true, false), (false, false, true), (true, true, true), (true, false, true)] {
+        for (causal, bias, mask) in
+            [(false, true, false), (false, false, true), (true, true, true), (true, false, true)]
+        {
             Problem { causal, bias, mask, ..Problem::new(&[2, 2], sizes) }.check::<f32>();
         }
     }

@@ -194,7 +194,9 @@ fn same_lead(lead: &[Dim], what: &str, ty: &Type, facts: &Facts) -> Result<(), R
             "broadcast the leading dims, so that they are those of the queries",
         ));
     }
-    lead.iter().zip(mine).try_for_each(|(a, b)| check_equal(&format!("leading dims of queries and {what},"), a, b, facts))
+    lead.iter()
+        .zip(mine)
+        .try_for_each(|(a, b)| check_equal(&format!("leading dims of queries and {what},"), a, b, facts))
 }
 
 fn yes_no(x: bool) -> &'static str {

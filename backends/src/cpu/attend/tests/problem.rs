@@ -172,7 +172,8 @@ impl Problem {
         let delta: Vec<T> = (0..entries * queries)
             .map(|i| T::of((0..e).map(|c| cotangent[i * e + c] * out[i * e + c].number()).sum()))
             .collect();
-        let (mut dq, mut dk, mut dv) = (room(entries * queries * d), room(entries * keys * d), room(entries * keys * e));
+        let (mut dq, mut dk, mut dv) =
+            (room(entries * queries * d), room(entries * keys * d), room(entries * keys * e));
         let cotangents = Cotangents {
             lse: lse.as_ptr(),
             d_out: d_out.grid(n),
