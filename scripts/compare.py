@@ -16,7 +16,8 @@ import sys
 import time
 
 ROWS = [
-    "gemm_512", "gemm_1024", "gemm_2048", "chain_l2", "chain_dram", "axpy_dram", "softmax", "layernorm", "sum_all",
+    "gemm_512", "gemm_1024", "gemm_2048", "chain_l2", "chain_dram", "axpy_dram", "softmax", "layernorm", "attn_2048",
+    "attn_2048_grad", "sum_all",
     "sum_axis0", "mlp_train", "mlp_b1", "scalar_grad", "poly_batch", "deep_10", "deep_100", "deep_1000",
 ]
 
@@ -101,6 +102,13 @@ def jax_row(name):
             v = ((x - m) ** 2).mean(-1, keepdims=True)
             return (x - m) * jax.lax.rsqrt(v + 1e-5) * g + b
         return jax.jit(f), (normal(4096, 1024), normal(1024), normal(1024))
+    if name.startswith("attn_2048"):
+        # JAX's own layout has heads after positions.
+        q, k, v, w = (normal(1, 2048, 8, 64) for _ in range(4))
+        attend = lambda q, k, v: jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        if name == "attn_2048":
+            return jax.jit(attend), (q, k, v)
+        return jax.jit(jax.value_and_grad(lambda q, k, v: (attend(q, k, v) * w).sum(), argnums=(0, 1, 2))), (q, k, v)
     if name == "sum_all":
         return jax.jit(lambda x: x.sum()), (normal(4096, 4096),)
     if name == "sum_axis0":

@@ -10,6 +10,7 @@ V = (4,)
 
 def define(add, edge):
     models(add)
+    attentions(add)
     loops(add)
     branches(add)
     nested(add)
@@ -32,6 +33,54 @@ def models(add):
     add("kernel_regression", kernel_regression, (3,), (3,), (1,))
     add("message_passing", message_passing, (3, 2), (2, 2))
     add("normalising_flow", flow, (3,), (3,), (3,))
+
+
+def attentions(add):
+    square, cross, grouped = [(3, 2, 2)] * 3, [(2, 2, 3), (4, 2, 3), (4, 2, 3)], [(2, 4, 2), (3, 2, 2), (3, 2, 2)]
+    open_ = np.array([[True, False, True, True], [True, True, False, False]])
+    cases = {
+        "dot_product_attention": (square, {}),
+        "dot_product_attention_cross": (cross, {}),
+        "dot_product_attention_causal": (square, {"is_causal": True}),
+        "dot_product_attention_grouped": (grouped, {}),
+        "dot_product_attention_masked": (cross, {"mask": open_[None, None]}),
+        "dot_product_attention_scale": (cross, {"scale": 0.3}),
+        "dot_product_attention_masked_grouped_causal": (
+            [(3, 4, 2), (3, 2, 2), (3, 2, 2)],
+            {"mask": np.tri(3, k=1, dtype=bool).T[None, None] | np.eye(3, dtype=bool), "is_causal": True},
+        ),
+    }
+    for name, (shapes, options) in cases.items():
+        agrees_with_jax(shapes, options)
+        add(name, lambda *args, options=options: attention(*args, **options), *shapes)
+    agrees_with_jax(cross, {"bias": np.linspace(-1, 1, 16).reshape(1, 2, 2, 4)})
+    add("dot_product_attention_bias", lambda q, k, v, bias: attention(q, k, v, bias=bias[None]), *cross, (2, 2, 4))
+
+
+def attention(q, k, v, bias=None, mask=None, is_causal=False, scale=None):
+    """What `jax.nn.dot_product_attention` is of positions, heads and features, all in the operands' own precision."""
+    (queries, heads, d), (keys, shared, _) = q.shape, k.shape
+    k, v = (jnp.repeat(x, heads // shared, axis=1) for x in (k, v))
+    scores = jnp.einsum("qhd,khd->hqk", q, k) * (d ** -0.5 if scale is None else scale)
+    scores = scores if bias is None else scores + bias[0]
+    seen = np.ones((1, queries, keys), bool) if mask is None else mask[0]
+    seen = seen & np.tri(queries, keys, dtype=bool) if is_causal else seen
+    return jnp.einsum("hqk,khe->qhe", jax.nn.softmax(jnp.where(seen, scores, -inf), axis=-1), v)
+
+
+def agrees_with_jax(shapes, options):
+    """JAX takes its softmax in single precision whatever the operands, so that it agrees to that only."""
+    rng = np.random.default_rng(5)
+    args = [jnp.asarray(rng.uniform(-2, 2, s)) for s in shapes]
+    weights = jnp.asarray(rng.uniform(-1, 1, (shapes[0][0], shapes[0][1], shapes[2][2])))
+
+    def both(f):
+        return jax.value_and_grad(lambda *args: jnp.sum(f(*args) * weights), argnums=(0, 1, 2))(*args)
+
+    theirs = both(lambda q, k, v: jax.nn.dot_product_attention(q[None], k[None], v[None], **options)[0])
+    ours = both(lambda q, k, v: attention(q, k, v, **options))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs)):
+        assert np.allclose(a, b, 1e-5, 1e-5), f"{a} is not what JAX has: {b}"
 
 
 def experts(x, gates, weights):

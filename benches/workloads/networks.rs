@@ -1,6 +1,6 @@
 //! The workloads that are whole networks: their layers, and one step of training or one forward pass.
 
-use lehr::models::ResNet;
+use lehr::models::{Gpt, GptConfig, ResNet};
 use lehr::nn::{Conv, MaxPool};
 use lehr::prelude::*;
 
@@ -80,4 +80,48 @@ pub fn resnet18_fwd(config: &Config) -> Result<Line, Failure> {
             against_interp(&|| build(32), &small, out.arrays())
         },
     )
+}
+
+/// A decoder of 4 layers, 4 heads and 256 features over a vocabulary of 1000.
+fn gpt() -> Gpt {
+    let config = GptConfig { vocabulary: 1000, context: 128, features: 256, heads: 4, layers: 4 };
+    Gpt::new(config, &mut Keys::new(7))
+}
+
+/// Tokens in rows, with every part of the vocabulary among them.
+fn tokens(rows: usize, time: usize, seed: i64) -> Array {
+    let ids: Vec<i64> = (0..(rows * time) as i64).map(|i| (i * 7919 + seed) % 1000).collect();
+    // The count is the shape's.
+    Array::new(&[rows, time], ids).unwrap_or_else(|_| Array::zeros(I64, &[rows, time]))
+}
+
+pub fn gpt_train(config: &Config) -> Result<Line, Failure> {
+    let model = gpt();
+    let step = |rows: usize, time: usize| {
+        let (x, y) = (Tensor::input("x", I64, (rows, time)), Tensor::input("y", I64, (rows, time)));
+        let logits = model.forward(&x, &mut Context::train());
+        let loss = losses::softmax_cross_entropy(&logits, &y).mean();
+        Adam::new(1e-3).minimize(&loss, &model)
+    };
+    let inputs = |rows: usize, time: usize| vec![tokens(rows, time, 0), tokens(rows, time, 1)];
+    time(
+        config,
+        inputs(8, 128),
+        || step(8, 128),
+        |_, _| {
+            let small = inputs(2, 24);
+            let mut exe = step(2, 24)?.compile(config.options.clone())?;
+            let out = exe.run(small.as_slice())?;
+            against_interp(&|| step(2, 24), &small, out.arrays())
+        },
+    )
+}
+
+pub fn gpt_fwd(config: &Config) -> Result<Line, Failure> {
+    let model = gpt();
+    let build = || {
+        let x = Tensor::input("x", I64, (1, 128));
+        Ok(Function::new("gpt").output("logits", &model.forward(&x, &mut Context::eval())))
+    };
+    time(config, vec![tokens(1, 128, 0)], build, |x, y| against_interp(&build, x, y))
 }

@@ -48,10 +48,14 @@ pub fn all() -> Vec<Row> {
         ("axpy_dram", axpy),
         ("softmax", softmax),
         ("layernorm", layernorm),
+        ("attn_2048", attention),
+        ("attn_2048_grad", attention_grad),
         ("sum_all", |c| sum(c, None)),
         ("sum_axis0", |c| sum(c, Some(0))),
         ("mlp_train", mlp_train),
         ("cnn_train", networks::cnn_train),
+        ("gpt_train", networks::gpt_train),
+        ("gpt_fwd", networks::gpt_fwd),
         ("resnet18_fwd", networks::resnet18_fwd),
         ("mlp_b1", mlp_b1),
         ("scalar_grad", scalar_grad),
@@ -145,6 +149,71 @@ fn layernorm(config: &Config) -> Result<Line, Failure> {
             for j in 0..n {
                 let want = (row(j) - mean) / (var + 1e-5).sqrt() * at(&x[1], j) + at(&x[2], j);
                 close("an element", at(&y[0], r * n + j), want, 1e-5)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Batch, heads, positions and features of the attention rows.
+const ATTENTION: [usize; 4] = [1, 8, 2048, 64];
+
+fn attention(config: &Config) -> Result<Line, Failure> {
+    let inputs: Vec<Array> = (1..4).map(|i| normal(i, &ATTENTION)).collect();
+    let build = || {
+        let [q, k, v] = ["q", "k", "v"].map(|name| Tensor::input(name, F32, ATTENTION));
+        let y = nn::attention(&q, &k, &v, &nn::AttentionOptions::new().causal());
+        Ok(Function::new("attention").output("y", &y))
+    };
+    time(config, inputs, build, |x, y| {
+        let [_, heads, n, d] = ATTENTION;
+        for (h, i) in [(0, 0), (3, 1), (5, n / 3), (heads - 1, n - 1)] {
+            let row = |a: &Array, i: usize| -> Vec<f64> { (0..d).map(|c| at(a, (h * n + i) * d + c)).collect() };
+            let q = row(&x[0], i);
+            let scores: Vec<f64> =
+                (0..=i).map(|j| q.iter().zip(row(&x[1], j)).map(|(a, b)| a * b).sum::<f64>() / 8.0).collect();
+            let sum: f64 = scores.iter().map(|s| s.exp()).sum();
+            for (c, got) in row(&y[0], i).into_iter().enumerate() {
+                let want = (0..=i).map(|j| scores[j].exp() * at(&x[2], (h * n + j) * d + c)).sum::<f64>() / sum;
+                close("an element", got, want, 1e-5)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The value and gradients of a weighted sum of the same attention.
+fn attention_grad(config: &Config) -> Result<Line, Failure> {
+    let inputs: Vec<Array> = (1..5).map(|i| normal(i, &ATTENTION)).collect();
+    let build = || {
+        let [q, k, v, w] = ["q", "k", "v", "w"].map(|name| Tensor::input(name, F32, ATTENTION));
+        let y = nn::attention(&q, &k, &v, &nn::AttentionOptions::new().causal());
+        let (value, (dq, dk, dv)) = value_and_grad(&(y * &w).sum(), &(q, k, v));
+        let f = Function::new("attention_grad").output("value", &value).output("dq", &dq);
+        Ok(f.output("dk", &dk).output("dv", &dv))
+    };
+    time(config, inputs, build, |x, y| {
+        // Only the last query sees the last key, so that its cotangent is a closed form.
+        let [_, heads, n, d] = ATTENTION;
+        for h in [0, heads - 1] {
+            let row = |a: &Array, i: usize| -> Vec<f64> { (0..d).map(|c| at(a, (h * n + i) * d + c)).collect() };
+            let q = row(&x[0], n - 1);
+            let scores: Vec<f64> =
+                (0..n).map(|j| q.iter().zip(row(&x[1], j)).map(|(a, b)| a * b).sum::<f64>() / 8.0).collect();
+            let weight = scores[n - 1].exp() / scores.iter().map(|s| s.exp()).sum::<f64>();
+            let w = row(&x[3], n - 1);
+            for (got, w) in row(&y[3], n - 1).into_iter().zip(&w) {
+                close("a gradient by the last value", got, weight * w, 1e-5)?;
+            }
+            // By the last query: the weighted deviations of keys.
+            let slopes: Vec<f64> = (0..n).map(|j| w.iter().zip(row(&x[2], j)).map(|(a, b)| a * b).sum()).collect();
+            let total: f64 = scores.iter().map(|s| s.exp()).sum();
+            let p: Vec<f64> = scores.iter().map(|s| s.exp() / total).collect();
+            let mean: f64 = p.iter().zip(&slopes).map(|(p, s)| p * s).sum();
+            for (c, got) in row(&y[1], n - 1).into_iter().enumerate() {
+                let term = |j: usize| p[j] * (slopes[j] - mean) * at(&x[1], (h * n + j) * d + c);
+                let want = (0..n).map(term).sum::<f64>() / 8.0;
+                close("a gradient by the last query", got, want, 1e-5)?;
             }
         }
         Ok(())

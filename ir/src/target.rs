@@ -67,6 +67,8 @@ pub struct Target {
     pub dtypes: Vec<DType>,
     /// The dtypes of contractions that the backend's matrix product takes; others become ordinary kernels.
     pub contractions: Vec<DType>,
+    /// The dtypes of attention that the backend has tiles for; others run on the host.
+    pub attention: Vec<DType>,
     /// The most buffers one kernel may bind.
     pub max_buffers: usize,
     /// The most bytes of tiles one kernel may use.
@@ -91,6 +93,7 @@ impl Default for Target {
             fma: false,
             dtypes: DType::ALL.into_iter().filter(|d| !matches!(d, DType::C64 | DType::C128)).collect(),
             contractions: vec![DType::F32, DType::F64],
+            attention: vec![DType::F32, DType::F64],
             max_buffers: 64,
             max_tile_bytes: 64 << 10,
             reduce_lanes: 32,

@@ -111,6 +111,9 @@ fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
         | Op::ReduceWindow(_)
         | Op::Dot(_)
         | Op::Convolution(_)
+        | Op::Attention(_)
+        | Op::AttentionTangent(_)
+        | Op::AttentionGrad(_)
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RandomBits(_) => false,
@@ -161,6 +164,11 @@ fn work(graph: &Graph, node: &Node, results: usize) -> Option<usize> {
     }
     if let Op::ReduceWindow(op) = &node.op {
         return results.checked_mul(op.taps())?.checked_add(inputs);
+    }
+    if let Op::Attention(_) | Op::AttentionTangent(_) | Op::AttentionGrad(_) = &node.op {
+        // Each query meets each key.
+        let k = graph.ty(node.operands[1]).static_shape()?;
+        return inputs.checked_mul(k[k.len() - 2])?.checked_add(results);
     }
     results.checked_add(inputs)
 }

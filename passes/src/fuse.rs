@@ -63,6 +63,8 @@ pub enum GroupKind {
     Kernel,
     /// A matrix product.
     Contract,
+    /// Attention or its gradient.
+    Attend,
     /// A scatter.
     Scatter,
     /// A loop or a choice over plans of their own.
@@ -453,8 +455,11 @@ fn kind_of(node: &Node, graph: &Graph, target: &Target) -> GroupKind {
         {
             GroupKind::Contract
         }
+        Lowering::Attend if target.attention.contains(&graph.ty(node.operands[0]).dtype) => GroupKind::Attend,
         Lowering::Scatter(_) => GroupKind::Scatter,
-        Lowering::Contract(_) | Lowering::Convolve(_) | Lowering::Inline(_) | Lowering::Host => GroupKind::Host,
+        Lowering::Contract(_) | Lowering::Convolve(_) | Lowering::Attend | Lowering::Inline(_) | Lowering::Host => {
+            GroupKind::Host
+        }
         Lowering::Scan(_) | Lowering::While(_) | Lowering::Case(_) => GroupKind::Control,
     }
 }
@@ -475,6 +480,15 @@ fn forced(graph: &Graph, target: &Target, axes: &Axes) -> Vec<bool> {
             GroupKind::Contract => {
                 for &v in &node.operands {
                     if strided(graph, axes, &[], v).is_none() {
+                        mark(v);
+                    }
+                }
+            }
+            // Matrices are read through views; what has one number for each row lies as it is.
+            GroupKind::Attend => {
+                for &v in &node.operands {
+                    let row = graph.ty(v).rank() < graph.ty(node.operands[0]).rank();
+                    if row || strided(graph, axes, &[], v).is_none() {
                         mark(v);
                     }
                 }

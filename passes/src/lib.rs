@@ -10,6 +10,8 @@ pub mod derivative;
 pub mod driver;
 pub mod eliminate_common;
 pub mod eliminate_dead;
+pub mod expand_attention;
+pub mod find_attention;
 pub mod fold_constants;
 pub mod fuse;
 pub mod inline_calls;

@@ -6,6 +6,8 @@ use lehr_ir::{Graph, Target};
 use crate::driver::{Observer, check_names, run_passes};
 use crate::eliminate_common::EliminateCommon;
 use crate::eliminate_dead::EliminateDead;
+use crate::expand_attention::ExpandAttention;
+use crate::find_attention::FindAttention;
 use crate::fold_constants::FoldConstants;
 use crate::inline_calls::InlineCalls;
 use crate::legalize_convolution::LegalizeConvolution;
@@ -57,6 +59,8 @@ impl GraphPasses {
             &self.simplify,
             // Bodies are simplified by now, once for all calls that share them. In place, they meet their arguments.
             &self.inline,
+            // No backend has tiles for attention's forward derivative; its primitives meet the rules below.
+            &ExpandAttention,
             // So folding and the rules run again, on constants and layouts that came in through a call's operands.
             &FoldConstants,
             &self.simplify,
@@ -77,6 +81,10 @@ impl GraphPasses {
             &self.views,
             // What it makes repeats itself, such as the padding of an operand that several convolutions read.
             &EliminateCommon,
+            // Attention is looked for last: all rules have brought its parts to one form by then, and what else uses them is known
+            // once what is dead is gone.
+            &EliminateDead,
+            &FindAttention,
             // All of the above leave dead nodes behind, which fusion must not see: they would count as users.
             &EliminateDead,
         ]

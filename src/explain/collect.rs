@@ -133,6 +133,7 @@ fn groups(graph: &Graph, fusion: &Fusion, numbers: &Numbers) -> Vec<GroupExplana
 fn why_fused(group: &Group) -> &'static str {
     match (group.kind, group.members.len(), group.reduced.is_empty()) {
         (GroupKind::Contract, ..) => "a matrix product is a library call of its own",
+        (GroupKind::Attend, ..) => "attention makes a tile of scores at a time, and is a step of its own",
         (GroupKind::Scatter, ..) => "a scatter writes where its indices say, and is a step of its own",
         (GroupKind::Control, ..) => "a loop or a choice runs plans of its own",
         (GroupKind::Host, ..) => "no kernel computes it: the evaluator runs it on the host",

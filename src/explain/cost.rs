@@ -2,7 +2,7 @@
 
 use lehr_ir::dim::Symbol;
 use lehr_ir::kernel::{Cost, Kernel, cost};
-use lehr_ir::plan::{BufferId, Matrix, StepKind, Trip};
+use lehr_ir::plan::{Attend, AttendPass, BufferId, Matrix, StepKind, Trip};
 use lehr_ir::{Dim, Plan};
 
 /// The cost of one step.
@@ -31,6 +31,7 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
                 None => product,
             }
         }
+        StepKind::Attend(a) => attend(plan, a),
         StepKind::Copy { from, .. } => moved(Dim::from(0), bytes(plan, *from), bytes(plan, *from)),
         StepKind::Host { operands, results, .. } => {
             let sum = |all: &[(BufferId, lehr_ir::Type)]| all.iter().map(|(b, _)| bytes(plan, *b)).sum::<Dim>();
@@ -51,6 +52,29 @@ pub(super) fn step_cost(plan: &Plan, step: &StepKind) -> Cost {
 fn bound_cost(kernel: &Kernel, sizes: &[Dim]) -> Cost {
     let value = |s: &Symbol| kernel.sizes.iter().position(|size| size == s).and_then(|i| sizes.get(i).cloned());
     map(&cost(kernel), &|d| d.substitute(&value))
+}
+
+/// The products of all pairs of queries and keys that may meet; half of them under a causal mask, about. Each operand counts once.
+fn attend(plan: &Plan, a: &Attend) -> Cost {
+    let pairs = &(&a.rows() * &a.keys);
+    let (forward, results) = match &a.pass {
+        AttendPass::Forward { out, lse, .. } => (true, vec![*out, *lse]),
+        AttendPass::Backward { dq, dk, dv, .. } => (false, vec![*dq, *dk, *dv]),
+    };
+    // Forward: scores and means. Backward: scores, cotangents of weights, and of each operand.
+    let products = if forward { &a.d + &a.e } else { &a.d * 3 + &a.e * 2 };
+    let flops = &(pairs * &products) * 2;
+    let size = a.dtype.size() as i64;
+    let mut read = Dim::from(0);
+    for (grid, rows, columns) in a.grids() {
+        let wide = a.batch.iter().zip(&grid.batch).filter(|(_, stride)| !stride.is_zero());
+        let batch = wide.fold(Dim::from(1), |n, (d, _)| &n * d);
+        let of_mask = a.mask.as_ref().is_some_and(|m| std::ptr::eq(m, grid));
+        read = read + &(&batch * rows) * columns * if of_mask { 1 } else { size };
+    }
+    let written = results.into_iter().map(|b| bytes(plan, b)).sum::<Dim>();
+    let halved = |d: Dim| if a.scores.causal { d.floordiv(&Dim::from(2)) } else { d };
+    Cost { transcendental: halved(pairs.clone()), ..moved(halved(flops), read, written) }
 }
 
 /// The cost of all steps of a plan.

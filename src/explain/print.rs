@@ -82,6 +82,7 @@ fn group(f: &mut fmt::Formatter<'_>, i: usize, g: &GroupExplanation) -> fmt::Res
     let kind = match g.kind {
         GroupKind::Kernel => "kernel",
         GroupKind::Contract => "matrix product",
+        GroupKind::Attend => "attention",
         GroupKind::Scatter => "scatter",
         GroupKind::Control => "control flow",
         GroupKind::Host => "host",

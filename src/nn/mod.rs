@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::random;
 use crate::tensor::Tensor;
 
+mod attention;
 mod conv;
 mod dense;
 mod embedding;
@@ -12,6 +13,7 @@ mod pool;
 mod recurrent;
 mod sequential;
 
+pub use attention::{AttentionOptions, MultiHeadAttention, attention};
 pub use conv::{Conv, ConvTranspose};
 pub use dense::Dense;
 pub use embedding::Embedding;

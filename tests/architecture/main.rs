@@ -8,6 +8,14 @@ use serde_json::Value;
 
 /// The files with `unsafe` code, each of which allows it by name with a reason.
 const UNSAFE_FILES: &[&str] = &[
+    "backends/src/cpu/attend/backward.rs",
+    "backends/src/cpu/attend/forward.rs",
+    "backends/src/cpu/attend/hidden.rs",
+    "backends/src/cpu/attend/lanes.rs",
+    "backends/src/cpu/attend/mod.rs",
+    "backends/src/cpu/attend/products.rs",
+    "backends/src/cpu/attend/softmax.rs",
+    "backends/src/cpu/attend/tests/problem.rs",
     "backends/src/cpu/code.rs",
     "backends/src/cpu/contract/avx2.rs",
     "backends/src/cpu/contract/avx512.rs",
@@ -26,6 +34,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/pool.rs",
     "backends/src/cpu/program.rs",
     "backends/src/cpu/run.rs",
+    "backends/src/cpu/run/attend.rs",
     "backends/src/cpu/run/control.rs",
     "tests/guarantees/allocator.rs",
 ];

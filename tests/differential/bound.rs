@@ -176,6 +176,8 @@ fn bound(
         }
         Op::Scatter(s) => scatter(s, cx, xs, [e(0), e(1), e(2)], y)?,
         Op::RandomBits(_) => unsure_if_any(&[e(0)], n.len()),
+        // These are not generated.
+        Op::Attention(_) | Op::AttentionTangent(_) | Op::AttentionGrad(_) => vec![f64::INFINITY; n.len()],
         // Regions are walked through, and operations of other crates are not generated.
         Op::Call(_) | Op::Case(_) | Op::While(_) | Op::Scan(_) | Op::Extern(_) => vec![f64::INFINITY; n.len()],
     };
@@ -195,6 +197,7 @@ fn rounds(op: &Op, dtype: DType) -> bool {
         Op::Binary(f) => matches!(f, BinaryOp::Pow | BinaryOp::Atan2),
         // The extreme of zeros of both signs may have either.
         Op::Reduce(_) | Op::ArgReduce(_) | Op::ReduceWindow(_) | Op::Dot(_) | Op::Convolution(_) => float,
+        Op::Attention(_) | Op::AttentionTangent(_) | Op::AttentionGrad(_) => float,
         Op::Scatter(s) => float && s.combine != Combine::Replace,
         Op::Constant(_)
         | Op::Iota(_)

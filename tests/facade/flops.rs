@@ -66,3 +66,13 @@ fn forward_mode_costs_at_most_three_times_the_forward_pass() {
     let all = flops(&Function::new("tangent").output("loss", &loss).output("slope", &slope));
     assert!(all as f64 <= 3.0 * forward as f64, "{all} of {forward}");
 }
+
+#[test]
+fn attention_counts_its_products() {
+    let [q, k, v] = [16, 16, 8].map(|d| Tensor::zeros(F32, (2, 3, 64, d)));
+    let count =
+        |options: &nn::AttentionOptions| flops(&Function::new("f").output("y", &nn::attention(&q, &k, &v, options)));
+    let all = 2 * (2 * 3 * 64 * 64) * (16 + 8);
+    assert_eq!(count(&nn::AttentionOptions::new()), all);
+    assert_eq!(count(&nn::AttentionOptions::new().causal()), all / 2);
+}

@@ -1,6 +1,7 @@
 //! Tests of what users name: behaviour against hand values and NumPy's conventions, and what is said of bad input.
 #![allow(missing_docs)]
 
+mod attention;
 mod batches;
 mod checkpoints;
 mod control;

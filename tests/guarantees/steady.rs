@@ -49,6 +49,44 @@ fn a_program_of_scalars_allocates_nothing() {
 }
 
 #[test]
+fn attention_allocates_nothing_in_either_direction() {
+    let _turn = crate::alone();
+    let [q, k, v] = ["q", "k", "v"].map(|name| Tensor::input(name, F32, ("n", 4, 130, 24)));
+    let mask = Tensor::input("mask", Bool, (130, 130));
+    let options = nn::AttentionOptions::new().causal().mask(&mask);
+    let y = nn::attention(&q, &k, &v, &options);
+    let (dq, dk, dv) = grad(&y.square().sum(), &(&q, &k, &v));
+    let f = Function::new("f").output("y", &y).output("dq", &dq).output("dk", &dk).output("dv", &dv);
+    let x = init::normal(Key::new(1), &[2, 4, 130, 24], 0.0, 1.0);
+    let mask = Array::new(&[130, 130], (0..130 * 130).map(|i| i % 7 != 3).collect::<Vec<bool>>()).unwrap();
+    for threads in [1, 2] {
+        let mut f = f.clone().compile(crate::cpu().threads(threads)).unwrap();
+        let mut out: Vec<Array> = (0..4).map(|_| Array::scalar(0.0f32)).collect();
+        let n =
+            steady_allocations(|| f.run_into([("q", &x), ("k", &x), ("v", &x), ("mask", &mask)], &mut out).unwrap());
+        assert_eq!(n, 0, "20 calls on {threads} threads");
+    }
+}
+
+/// Beyond operands and results, attention takes memory for a few blocks a thread, and none for scores.
+#[test]
+#[cfg(target_os = "linux")]
+fn attention_takes_little_memory() {
+    let _turn = crate::alone();
+    let [q, k, v] = ["q", "k", "v"].map(|name| Tensor::input(name, F32, (1, 8, 2048, 64)));
+    let y = nn::attention(&q, &k, &v, &nn::AttentionOptions::new().causal());
+    let mut f = Function::new("f").output("y", &y).compile(crate::cpu()).unwrap();
+    let x = init::normal(Key::new(1), &[1, 8, 2048, 64], 0.0, 1.0);
+    let mut out = [Array::zeros(F32, &[1, 8, 2048, 64])];
+    out[0].make_mut();
+    let before = resident_bytes();
+    f.run_into([("q", &x), ("k", &x), ("v", &x)], &mut out).unwrap();
+    let now = resident_bytes();
+    // The result's own pages may be new: 4 MiB of the 12.
+    assert!(now < before + (12 << 20), "{before} bytes before, {now} after");
+}
+
+#[test]
 fn the_counter_counts() {
     let _turn = crate::alone();
     assert!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))) > 0);

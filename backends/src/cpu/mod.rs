@@ -4,8 +4,10 @@
 //! memory for temporaries, and for each set of sizes met so far the plan's steps with all numbers worked out.
 //! So a steady call looks up its sizes, fills in the caller's pointers and walks a list; it allocates nothing.
 //!
-//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool` and `contract` (threads, packing, SIMD).
+//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool`, `contract` and `attend` (threads, packing, SIMD).
 
+#[expect(unsafe_code, reason = "SIMD kernels over raw buffers")]
+pub mod attend;
 pub mod code;
 #[expect(unsafe_code, reason = "SIMD kernels and packing over raw buffers")]
 pub mod contract;

@@ -9,7 +9,7 @@ use lehr_ir::eval::{EvalError, bind_to};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::ops::Op;
 use lehr_ir::plan::verify::Verified;
-use lehr_ir::plan::{Block, BufferId, Contract, Digit, Digits, LoopStep, Matrix, Place, Plan, StepKind, Trip};
+use lehr_ir::plan::{self, Block, BufferId, Contract, Digit, Digits, LoopStep, Matrix, Place, Plan, StepKind, Trip};
 use lehr_ir::{Array, DType, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -19,6 +19,7 @@ use super::contract::{Axis, MOST_DIGITS, Workspace};
 use super::memory::Aligned;
 use super::pool::Pool;
 use super::run;
+use super::run::attend::{Attend, Pass, View};
 use super::run::control::{Branch, Loop, Nested, Turns};
 
 /// A plan with its machine code.
@@ -174,6 +175,7 @@ pub(super) enum Source {
 pub(super) enum Command {
     Launch { kernel: u32, operands: u32, sizes: u32, iterations: usize, grain: usize },
     Contract(Box<Product>),
+    Attend(Box<Attend>),
     Copy { from: Source, to: Source, bytes: usize },
     Host(Box<HostCall>),
     Loop(Box<Loop>),
@@ -385,6 +387,7 @@ impl<'a> Binder<'a> {
                 Command::Launch { kernel, operands, sizes, iterations, grain: run::GRAIN.div_ceil(work) }
             }
             StepKind::Contract(c) => Command::Contract(Box::new(self.product(c)?)),
+            StepKind::Attend(a) => Command::Attend(Box::new(self.attention(a)?)),
             StepKind::Copy { from, to } => {
                 let decl = &self.plan.buffers[from.index()];
                 let bytes = self.size(&decl.len)? * decl.dtype.size();
@@ -457,6 +460,40 @@ impl<'a> Binder<'a> {
             rows_in: rows(&l.rows_in, &mut plan.params[fixed..].iter().map(|p| &p.ty))?,
             rows_out: rows(&l.rows_out, &mut plan.outputs[l.carries.len()..].iter().map(|(_, ty)| ty))?,
             body: self.nested(&l.body)?,
+        })
+    }
+
+    fn attention(&self, a: &plan::Attend) -> Result<Attend, RunError> {
+        let view = |g: &plan::Grid| -> Result<View, RunError> {
+            Ok(View {
+                source: self.source(g.buffer)?,
+                offset: self.stride(&g.offset)?,
+                batch: g.batch.iter().map(|d| self.stride(d)).collect::<Result<_, _>>()?,
+                row: self.stride(&g.row)?,
+                col: self.stride(&g.column)?,
+            })
+        };
+        let keys = self.size(&a.keys)?;
+        Ok(Attend {
+            dtype: a.dtype,
+            batch: a.batch.iter().map(|d| self.size(d)).collect::<Result<_, _>>()?,
+            sizes: [self.size(&a.queries)?, keys, self.size(&a.d)?, self.size(&a.e)?],
+            scale: a.scores.scale(),
+            causal: a.scores.causal,
+            operands: [view(&a.q)?, view(&a.k)?, view(&a.v)?],
+            bias: a.bias.as_ref().map(view).transpose()?,
+            mask: a.mask.as_ref().map(view).transpose()?,
+            pass: match &a.pass {
+                plan::AttendPass::Forward { empty, out, lse } => {
+                    Pass::Forward { empty: empty.row(keys), out: self.source(*out)?, lse: self.source(*lse)? }
+                }
+                plan::AttendPass::Backward { lse, d_out, delta, dq, dk, dv } => Pass::Backward {
+                    lse: self.source(*lse)?,
+                    d_out: view(d_out)?,
+                    delta: self.source(*delta)?,
+                    results: [self.source(*dq)?, self.source(*dk)?, self.source(*dv)?],
+                },
+            },
         })
     }
 

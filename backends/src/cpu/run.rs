@@ -25,6 +25,7 @@ use super::pool::Pool;
 use super::program::{Bound, Command, EpilogueCall, Factor, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
 
+pub(super) mod attend;
 pub(super) mod control;
 
 /// Work of one range handed to a thread, about: scalar operations. Below it, waking another thread costs more than it gives.
@@ -178,6 +179,7 @@ impl Cx<'_> {
                         _ => product::<f32>(p, finish.as_ref(), &locate, self.workspace, self.pool),
                     }
                 }
+                Command::Attend(call) => self.attend(call, &locate),
                 Command::Copy { from, to, bytes } => {
                     // SAFETY: both buffers have so many bytes, and a result never overlaps what it is copied from.
                     unsafe { std::ptr::copy_nonoverlapping(locate(*from), locate(*to), *bytes) };

@@ -26,6 +26,8 @@ pub enum Lowering<'a> {
     Contract(&'a DotDims),
     /// A convolution: sums of products over windows.
     Convolve(&'a Convolution),
+    /// An attention or its gradient, for the backend's tiles of scores.
+    Attend,
     /// A scatter: a copy of the operand, then updates in order.
     Scatter(&'a Scatter),
     /// A region, put in place before fusion.

@@ -22,6 +22,9 @@ use crate::kernel::Var;
 use crate::loc::Loc;
 use crate::ty::Type;
 
+pub mod attention;
+pub mod attention_grad;
+pub mod attention_tangent;
 pub mod binary;
 pub mod broadcast;
 pub mod call;
@@ -52,6 +55,9 @@ pub mod unary;
 pub mod while_loop;
 pub mod window;
 
+pub use attention::{Attention, Empty, Scores};
+pub use attention_grad::AttentionGrad;
+pub use attention_tangent::AttentionTangent;
 pub use binary::BinaryOp;
 pub use broadcast::Broadcast;
 pub use call::{CAPTURED, Call, Vjp};
@@ -252,6 +258,12 @@ operations! {
     Dot(DotDims),
     /// Sums of products over windows.
     Convolution(Convolution),
+    /// Means of values, weighted by the softmax of scores.
+    Attention(Attention),
+    /// The derivative of an attention, linear in tangents.
+    AttentionTangent(AttentionTangent),
+    /// The cotangents of an attention's operands.
+    AttentionGrad(AttentionGrad),
     /// The general gather.
     Gather(Gather),
     /// The general scatter.
@@ -302,6 +314,9 @@ impl Op {
             | Self::ReduceWindow(_)
             | Self::Dot(_)
             | Self::Convolution(_)
+            | Self::Attention(_)
+            | Self::AttentionTangent(_)
+            | Self::AttentionGrad(_)
             | Self::Gather(_)
             | Self::Scatter(_)
             | Self::RandomBits(_)
@@ -359,6 +374,9 @@ impl Op {
             "reduce_window" => ReduceWindow::read(r)?.into(),
             "dot" => DotDims::read(r)?.into(),
             "convolution" => Convolution::read(r)?.into(),
+            "attention" => Attention::read(r)?.into(),
+            "attention_tangent" => AttentionTangent::read(r)?.into(),
+            "attention_grad" => AttentionGrad::read(r)?.into(),
             "gather" => Gather::read(r)?.into(),
             "scatter" => Scatter::read(r)?.into(),
             "random_bits" => RandomBits::read(r)?.into(),
@@ -456,6 +474,16 @@ pub(crate) fn check_same(operands: &[&Type], facts: &Facts) -> Result<(), Rule> 
         check_same_shape(first, ty, facts)?;
     }
     Ok(())
+}
+
+/// Refuses an operand of another type than it must have.
+pub(crate) fn check_like(i: usize, want: &Type, got: &Type, facts: &Facts) -> Result<(), Rule> {
+    let same = want.dtype == got.dtype && check_same_shape(want, got, facts).is_ok();
+    if same {
+        Ok(())
+    } else {
+        Err(Rule::new(format!("operand {i} must be {want}, and is {got}"), "pass one of that type"))
+    }
 }
 
 /// Refuses two types of different shapes.

@@ -63,6 +63,12 @@ pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Function
                     memory.launch(e.kernel, &e.buffers, &e.sizes, functions)?;
                 }
             }
+            StepKind::Attend(a) => {
+                let cx = crate::eval::EvalCx { bindings };
+                for (b, data) in a.evaluate::<PlanRunError>(&cx, &|b| memory.read(b))? {
+                    memory.write(b, data)?;
+                }
+            }
             StepKind::Copy { from, to } => {
                 let data = memory.read(*from)?;
                 memory.write(*to, data)?;

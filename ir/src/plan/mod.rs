@@ -26,12 +26,14 @@ use crate::loc::Loc;
 use crate::ops::Op;
 use crate::ty::Type;
 
+pub mod attend;
 pub mod contract;
 pub mod control;
 pub mod interpret;
 pub mod print;
 pub mod verify;
 
+pub use attend::{Attend, AttendPass, Grid};
 pub use contract::{Contract, Digit, Digits, Epilogue, Matrix};
 pub use control::{Block, BranchStep, Carry, LoopStep, Trip};
 
@@ -132,6 +134,8 @@ pub enum StepKind {
     Launch(Launch),
     /// Multiplies matrices.
     Contract(Contract),
+    /// Computes attention or its gradient.
+    Attend(Box<Attend>),
     /// Copies a whole buffer to one of the same dtype and length.
     Copy {
         /// From here.
@@ -188,6 +192,7 @@ impl Step {
                 (reads, writes)
             }
             StepKind::Contract(c) => c.accesses(kernels),
+            StepKind::Attend(a) => a.accesses(),
             StepKind::Copy { from, to } => (SmallVec::from_iter([*from]), SmallVec::from_iter([*to])),
             StepKind::Host { operands, results, .. } => {
                 (operands.iter().map(|o| o.0).collect(), results.iter().map(|r| r.0).collect())
@@ -202,9 +207,11 @@ impl Step {
         match &self.kind {
             StepKind::Loop(l) => l.blocks().collect(),
             StepKind::Branch(b) => b.branches.iter().collect(),
-            StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => {
-                SmallVec::new()
-            }
+            StepKind::Launch(_)
+            | StepKind::Contract(_)
+            | StepKind::Attend(_)
+            | StepKind::Copy { .. }
+            | StepKind::Host { .. } => SmallVec::new(),
         }
     }
 }

@@ -46,6 +46,7 @@ impl fmt::Display for Plan {
                         self.bound(f, &self.kernels[e.kernel as usize], &e.buffers, &e.sizes)?;
                     }
                 }
+                StepKind::Attend(a) => write!(f, "{a}")?,
                 StepKind::Copy { from, to } => write!(f, "copy {from} -> {to}")?,
                 StepKind::Loop(l) => loop_step(f, l)?,
                 StepKind::Branch(b) => {

@@ -63,7 +63,11 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
         let bound = match &step.kind {
             StepKind::Launch(l) => Some((l.kernel, &l.buffers, l.sizes.len())),
             StepKind::Contract(c) => c.epilogue.as_ref().map(|e| (e.kernel, &e.buffers, e.sizes.len())),
-            StepKind::Copy { .. } | StepKind::Host { .. } | StepKind::Loop(_) | StepKind::Branch(_) => None,
+            StepKind::Attend(_)
+            | StepKind::Copy { .. }
+            | StepKind::Host { .. }
+            | StepKind::Loop(_)
+            | StepKind::Branch(_) => None,
         };
         if let Some((kernel, buffers, sizes)) = bound {
             let Some(k) = plan.kernels.get(kernel as usize) else {
@@ -83,6 +87,10 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
             && (e.sizes.len() > Epilogue::MOST_SIZES || e.sizes.len() as u32 <= e.first_column.max(e.columns))
         {
             return Err(error(i, "an epilogue without sizes for its columns, or with too many".to_owned()));
+        }
+        if let StepKind::Attend(a) = &step.kind {
+            let dtype = |b: BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);
+            a.check(&dtype).map_err(|message| error(i, message))?;
         }
         blocks(plan, step).map_err(|message| error(i, message))?;
         let (reads, writes) = step.accesses(&plan.kernels);
@@ -151,6 +159,10 @@ fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
             Ok(())
         }
         StepKind::Branch(b) => b.branches.iter().try_for_each(|block| fits(block, &b.operands, &b.results)),
-        StepKind::Launch(_) | StepKind::Contract(_) | StepKind::Copy { .. } | StepKind::Host { .. } => Ok(()),
+        StepKind::Launch(_)
+        | StepKind::Contract(_)
+        | StepKind::Attend(_)
+        | StepKind::Copy { .. }
+        | StepKind::Host { .. } => Ok(()),
     }
 }

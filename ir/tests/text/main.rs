@@ -1,5 +1,6 @@
 //! The text of graphs: what it looks like, and that it reads back.
 
+mod attention;
 mod random;
 mod refused;
 mod verify;

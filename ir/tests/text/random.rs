@@ -199,6 +199,9 @@ fn random_graphs_hold_all_that_they_try() {
     }
     let untried = [
         OpKind::Pad,
+        OpKind::Attention,
+        OpKind::AttentionTangent,
+        OpKind::AttentionGrad,
         OpKind::Gather,
         OpKind::Scatter,
         OpKind::RandomBits,

@@ -24,6 +24,7 @@ impl Lowerer<'_> {
             | Lowering::Reduce { .. }
             | Lowering::Contract(_)
             | Lowering::Convolve(_)
+            | Lowering::Attend
             | Lowering::Scatter(_)
             | Lowering::Inline(_)
             | Lowering::Host => {

@@ -20,6 +20,7 @@ use crate::views::{Axes, is_view};
 use body::Surroundings;
 use domain::LoopAxes;
 
+mod attend;
 mod body;
 mod contract;
 mod control;
@@ -152,6 +153,7 @@ impl<'a> Lowerer<'a> {
                 let contract = self.contract(first);
                 self.push_contract(contract, first);
             }
+            GroupKind::Attend => self.attend(first),
             GroupKind::Scatter => self.scatter(first),
             GroupKind::Control => self.control(first)?,
             GroupKind::Host => self.host(first),

@@ -12,6 +12,7 @@ mod rule_examples;
 mod rules;
 mod support;
 mod table;
+mod table_attention;
 mod table_control;
 mod table_windows;
 mod windows;

@@ -196,7 +196,7 @@ fn passes_can_be_stopped_after_disabled_and_observed() {
         (cx.records().iter().map(|r| r.name).collect::<Vec<_>>(), cx.is_stopped())
     };
     assert_eq!(stop("simplify"), (vec!["eliminate_dead", "prune_regions", "fold_constants", "simplify"], true));
-    assert_eq!(stop("simplify:2").0.len(), 7);
+    assert_eq!(stop("simplify:2").0.len(), 8);
 
     let mut cx = PassCx::new(PassOptions { disable: vec!["simplify".to_owned()], ..options() });
     let graph = optimize(some_graph(), &mut cx).unwrap();
@@ -207,7 +207,7 @@ fn passes_can_be_stopped_after_disabled_and_observed() {
     let e = optimize(some_graph(), &mut cx).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "there is no pass `simplfy` here; the passes are eliminate_common, eliminate_dead, fold_constants, inline_calls, legalize_convolution, prune_regions, simplify, split_windows"
+        "there is no pass `simplfy` here; the passes are eliminate_common, eliminate_dead, expand_attention, find_attention, fold_constants, inline_calls, legalize_convolution, prune_regions, simplify, split_windows"
     );
 
     let mut seen = Vec::new();

@@ -149,6 +149,9 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
         OpKind::ReduceWindow => ReduceOp::ALL.iter().flat_map(|&op| crate::table_windows::folds(op)).collect(),
         OpKind::Dot => dots(),
         OpKind::Convolution => crate::table_windows::convolutions(),
+        OpKind::Attention => crate::table_attention::attentions(),
+        OpKind::AttentionTangent => crate::table_attention::tangents(),
+        OpKind::AttentionGrad => crate::table_attention::gradients(),
         OpKind::Gather => gathers(),
         OpKind::Scatter => Combine::ALL.into_iter().flat_map(scatters).collect(),
         OpKind::RandomBits => {

@@ -170,3 +170,46 @@ fn outputs_that_are_parameters_views_or_repeated() {
         &[f32s(&[2, 3])],
     );
 }
+
+#[test]
+fn attention_reads_its_operands_through_views() {
+    // Heads after positions, two heads of queries to one of keys, and a mask for each batch entry.
+    let text = check(
+        "graph @g(%q: f32[2, 5, 3, 4], %k: f32[2, 7, 4], %v: f32[2, 7, 6], %m: bool[2, 7]) -> (f32[2, 3, 5, 6], f32[2, 3, 5]) {
+  %0 = transpose %q {perm = [0, 2, 1, 3]} : f32[2, 3, 5, 4]
+  %1 = broadcast %k {shape = (2, 3, 7, 4), axes = [0, 2, 3]} : f32[2, 3, 7, 4]
+  %2 = broadcast %v {shape = (2, 3, 7, 6), axes = [0, 2, 3]} : f32[2, 3, 7, 6]
+  %3 = broadcast %m {shape = (2, 3, 5, 7), axes = [0, 3]} : bool[2, 3, 5, 7]
+  %4, %5 = attention %0, %1, %2, %3 {scale = 0.5 : f64, causal = yes, bias = no, mask = yes, empty = zero} : f32[2, 3, 5, 6], f32[2, 3, 5]
+  return %4 \"out\", %5 \"lse\"
+}",
+        &[f32s(&[2, 5, 3, 4]), f32s(&[2, 7, 4]), f32s(&[2, 7, 6]), bools(&[2, 7])],
+    );
+    assert_eq!(launches(&text), 0, "{text}");
+    let step = "attend f32 batch=(2, 3) queries=5 keys=7 d=4 e=6 scale=0.5 causal b0[60, 4, 12, 1], b1[28, 0, 4, 1], \
+                b2[42, 0, 6, 1], mask b3[7, 0, 0, 1] -> b4, b5 (empty zero)";
+    assert!(text.contains(step), "{text}");
+}
+
+#[test]
+fn the_gradient_of_attention_is_one_step() {
+    let text = check(
+        "graph @g(%q: f32[3, n, 4], %k: f32[3, 4, 7], %v: f32[3, 7, 6], %lse: f32[3, n], %ct: f32[3, n, 6]) -> (f32[3, n, 4], f32[3, 7, 4], f32[3, 7, 6]) {
+  %0 = transpose %k {perm = [0, 2, 1]} : f32[3, 7, 4]
+  %1 = neg %lse : f32[3, n]
+  %2, %3, %4 = attention_grad %q, %0, %v, %lse, %ct, %1 {scale = 0.5 : f64, causal = no, bias = no, mask = no} : f32[3, n, 4], f32[3, 7, 4], f32[3, 7, 6]
+  return %2 \"dq\", %3 \"dk\", %4 \"dv\"
+}",
+        &[f32s(&[3, 5, 4]), f32s(&[3, 4, 7]), f32s(&[3, 7, 6]), f32s(&[3, 5]), f32s(&[3, 5, 6])],
+    );
+    assert_eq!(launches(&text), 1, "{text}");
+    assert!(
+        text.contains("attend_grad f32 batch=(3) queries=n keys=7 d=4 e=6 scale=0.5 b0[4*n, 4, 1], b1[28, 1, 7]"),
+        "{text}"
+    );
+}
+
+fn bools(shape: &[usize]) -> Array {
+    let n = shape.iter().product();
+    Array::new(shape, (0..n).map(|i| i % 3 != 1).collect::<Vec<bool>>()).unwrap()
+}

@@ -4,6 +4,7 @@
 //! compiled once for a dtype and a backend, into a function that gives its value, its gradient and its Hessian at the first
 //! point, and its values and gradients under `vmap` over all points.
 
+mod attention;
 mod branches;
 mod contractions;
 mod edges;
@@ -79,6 +80,7 @@ fn all_programs() -> Vec<Program> {
     let groups = [
         elementwise::programs(),
         reductions::programs(),
+        attention::programs(),
         contractions::programs(),
         shapes::programs(),
         indexing::programs(),

@@ -103,7 +103,7 @@ macro_rules! vector {
 }
 
 #[derive(Clone, Copy)]
-struct F32x8(__m256);
+pub(in crate::cpu) struct F32x8(pub(in crate::cpu) __m256);
 
 impl Vector for F32x8 {
     vector!(
@@ -167,7 +167,7 @@ impl Vector for F32x8 {
 }
 
 #[derive(Clone, Copy)]
-struct F64x4(__m256d);
+pub(in crate::cpu) struct F64x4(pub(in crate::cpu) __m256d);
 
 impl Vector for F64x4 {
     vector!(

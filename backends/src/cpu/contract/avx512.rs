@@ -107,7 +107,7 @@ macro_rules! vector {
 }
 
 #[derive(Clone, Copy)]
-struct F32x16(__m512);
+pub(in crate::cpu) struct F32x16(pub(in crate::cpu) __m512);
 
 impl Vector for F32x16 {
     vector!(
@@ -169,7 +169,7 @@ impl Vector for F32x16 {
 }
 
 #[derive(Clone, Copy)]
-struct F64x8(__m512d);
+pub(in crate::cpu) struct F64x8(pub(in crate::cpu) __m512d);
 
 impl Vector for F64x8 {
     vector!(

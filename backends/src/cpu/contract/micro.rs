@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::Element;
 
 /// The vectors of a full tile, side by side: a tile is this many vectors wide at most.
-pub(super) const TILE_VECTORS: usize = 2;
+pub(in crate::cpu) const TILE_VECTORS: usize = 2;
 /// Steps of K from which [`tile`] prefetches C: a shorter loop is over before C could arrive.
 const C_PREFETCH_DEPTH: usize = 64;
 /// Rows of B from the one that [`rows`] reads to the one that it prefetches.
@@ -28,28 +28,28 @@ pub(super) const SKINNY_ROWS: usize = 4;
 /// One call of a [`tile`] or [`rows`] kernel: C (rows x `cols`) = or += A (rows x `depth`) * B (`depth` x `cols`).
 ///
 /// Strides are in elements. B and C are contiguous along a row.
-pub(super) struct Tile<'a, T> {
-    pub(super) depth: usize,
+pub(in crate::cpu) struct Tile<'a, T> {
+    pub(in crate::cpu) depth: usize,
     /// The columns of A that [`tile`] takes, in order; they are `depth` together. Without any, and for [`rows`], they move evenly.
-    pub(super) pieces: &'a [Piece],
-    pub(super) a: *const T,
-    pub(super) a_row: isize,
-    pub(super) a_depth: isize,
-    pub(super) b: *const T,
-    pub(super) b_depth: isize,
+    pub(in crate::cpu) pieces: &'a [Piece],
+    pub(in crate::cpu) a: *const T,
+    pub(in crate::cpu) a_row: isize,
+    pub(in crate::cpu) a_depth: isize,
+    pub(in crate::cpu) b: *const T,
+    pub(in crate::cpu) b_depth: isize,
     /// Distance from a line of B to the one that the next call reads, for [`tile`] to prefetch; it need not exist.
-    pub(super) b_next: isize,
-    pub(super) c: *mut T,
-    pub(super) c_row: isize,
+    pub(in crate::cpu) b_next: isize,
+    pub(in crate::cpu) c: *mut T,
+    pub(in crate::cpu) c_row: isize,
     /// Columns of C; the number of rows belongs to the kernel.
-    pub(super) cols: usize,
+    pub(in crate::cpu) cols: usize,
     /// Add to C, or overwrite it.
-    pub(super) add: bool,
+    pub(in crate::cpu) add: bool,
 }
 
 /// Columns of A that move evenly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::cpu) struct Piece {
     /// Elements from the first column of A to the first of the piece.
     pub(super) at: isize,
     pub(super) steps: usize,
@@ -74,21 +74,21 @@ pub(super) struct Dot<T> {
 ///
 /// `padded` is a multiple of the vector's lanes.
 /// What lies between the groups is unspecified: the kernels do not read it.
-pub(super) struct Panel<T> {
-    pub(super) src: *const T,
+pub(in crate::cpu) struct Panel<T> {
+    pub(in crate::cpu) src: *const T,
     /// Stride of `src` within a group.
-    pub(super) minor: isize,
+    pub(in crate::cpu) minor: isize,
     /// Stride of `src` from group to group.
-    pub(super) major: isize,
-    pub(super) width: usize,
-    pub(super) depth: usize,
-    pub(super) dst: *mut T,
-    pub(super) padded: usize,
+    pub(in crate::cpu) major: isize,
+    pub(in crate::cpu) width: usize,
+    pub(in crate::cpu) depth: usize,
+    pub(in crate::cpu) dst: *mut T,
+    pub(in crate::cpu) padded: usize,
 }
 
-pub(super) type TileFn<T> = unsafe fn(&Tile<'_, T>);
+pub(in crate::cpu) type TileFn<T> = unsafe fn(&Tile<'_, T>);
 pub(super) type DotFn<T> = unsafe fn(&Dot<T>);
-pub(super) type PackFn<T> = unsafe fn(&Panel<T>);
+pub(in crate::cpu) type PackFn<T> = unsafe fn(&Panel<T>);
 
 /// The kernels of one instruction set for one element type.
 ///
@@ -97,11 +97,11 @@ pub(super) type PackFn<T> = unsafe fn(&Panel<T>);
 /// or to write (C, `dst`) and not aliased by another thread.
 pub struct Kernels<T: 'static> {
     /// Elements in a vector.
-    pub(super) lanes: usize,
+    pub(in crate::cpu) lanes: usize,
     /// By rows - 1 and vectors - 1, for A with `a_row == 1`.
-    pub(super) tile_unit: &'static [[TileFn<T>; TILE_VECTORS]],
+    pub(in crate::cpu) tile_unit: &'static [[TileFn<T>; TILE_VECTORS]],
     /// By rows - 1 and vectors - 1, for any A.
-    pub(super) tile_strided: &'static [[TileFn<T>; TILE_VECTORS]],
+    pub(in crate::cpu) tile_strided: &'static [[TileFn<T>; TILE_VECTORS]],
     /// By rows - 1.
     pub(super) rows: [TileFn<T>; SKINNY_ROWS],
     /// Vectors of columns that each of the `rows` kernels takes together.
@@ -110,17 +110,17 @@ pub struct Kernels<T: 'static> {
     pub(super) dot: [DotFn<T>; SKINNY_ROWS],
     /// Columns of each of the `dot` kernels.
     pub(super) dot_cols: [usize; SKINNY_ROWS],
-    pub(super) pack: PackFn<T>,
+    pub(in crate::cpu) pack: PackFn<T>,
 }
 
 impl<T: Element> Kernels<T> {
     /// The most rows of a tile.
-    pub(super) fn max_rows(&self) -> usize {
+    pub(in crate::cpu) fn max_rows(&self) -> usize {
         self.tile_unit.len()
     }
 
     /// The columns of a full tile, which is also the width of a packed panel of B.
-    pub(super) fn max_cols(&self) -> usize {
+    pub(in crate::cpu) fn max_cols(&self) -> usize {
         self.lanes * TILE_VECTORS
     }
 
@@ -134,7 +134,7 @@ impl<T: Element> Kernels<T> {
 ///
 /// # Safety of the functions
 /// The processor has the instruction set; pointers are valid for the elements that the mask names, or for all lanes.
-pub(super) trait Vector: Copy {
+pub(in crate::cpu) trait Vector: Copy {
     type T: Element;
     /// Selects the first lanes of a vector.
     type Mask: Copy;

@@ -16,14 +16,14 @@
 //! Subnormal numbers are kept.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 mod axis;
 mod driver;
-mod micro;
+pub(super) mod micro;
 mod pack;
-mod portable;
+pub(super) mod portable;
 mod ready;
 mod small;
 mod tiles;
@@ -154,7 +154,7 @@ pub trait Element:
     fn mul_add(self, a: Self, b: Self) -> Self;
 }
 
-mod sealed {
+pub(super) mod sealed {
     use super::Isa;
     use super::micro::Kernels;
 

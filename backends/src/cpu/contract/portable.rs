@@ -40,7 +40,7 @@ unsafe fn pack<V: Vector>(p: &Panel<V::T>) {
 }
 
 #[derive(Clone, Copy)]
-struct Lanes<T, const L: usize>([T; L]);
+pub(in crate::cpu) struct Lanes<T, const L: usize>(pub(in crate::cpu) [T; L]);
 
 impl<T: Element, const L: usize> Vector for Lanes<T, L> {
     type T = T;

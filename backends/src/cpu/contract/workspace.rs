@@ -39,7 +39,7 @@ impl Workspace {
     }
 
     /// At least `elements` elements, uninitialised or left over from earlier calls, on a 64-byte boundary.
-    pub(super) fn elements<T: Element>(&mut self, elements: usize) -> *mut T {
+    pub(in crate::cpu) fn elements<T: Element>(&mut self, elements: usize) -> *mut T {
         let layout = layout::<T>(elements);
         if layout.size() > self.buffer.layout.size() {
             // The old buffer is freed first, so that the two never coexist.
