@@ -21,6 +21,7 @@ use crate::views::{Axes, LONGEST_CHAIN, is_free, is_view, operand_index, strided
 
 mod epilogue;
 mod late;
+mod sink;
 
 /// A group has at most this many members, which bounds the size of one kernel's code.
 const MOST_MEMBERS: usize = 64;
@@ -373,32 +374,33 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    fn finish(self) -> Fusion {
-        let reads = |id: NodeId| {
-            let operands = &self.graph.node(id).operands;
-            let found = operands.iter().filter_map(|&v| self.behind(v, self.axes.index(self.graph.ty(v).rank())));
-            found.map(|(from, _)| from).collect()
-        };
-        let order = late::order(self.graph, &self.groups, &self.group_of, reads);
-        let products = |id| self.product_reads(id);
-        let epilogue_of = epilogue::find(self.graph, &self.groups, &self.group_of, &order, products);
+    fn finish(mut self) -> Fusion {
+        let reads: Vec<Vec<sink::Read>> = self.graph.nodes().map(|(id, _)| self.group_reads(id)).collect();
+        sink::sink(self.graph, &mut self.groups, &mut self.group_of, &self.embeddings, &reads);
+        let from = |id: NodeId| reads[id.index()].iter().map(|r| r.from).collect();
+        let order = late::order(self.graph, &self.groups, &self.group_of, from);
+        let epilogue_of = epilogue::find(self.graph, &self.groups, &self.group_of, &order, &reads);
         let order = epilogue::order(&order, &epilogue_of);
         Fusion { groups: self.groups, group_of: self.group_of, order, embeddings: self.embeddings, epilogue_of }
     }
 
-    /// What a node reads from contractions, and how it lies in the node's group.
-    fn product_reads(&self, id: NodeId) -> Vec<epilogue::ProductRead> {
+    /// What a node reads from groups, and how that lies in the node's own group.
+    fn group_reads(&self, id: NodeId) -> Vec<sink::Read> {
         let node = self.graph.node(id);
-        let elementwise = matches!(node.op.story().lowering(), Lowering::Map { access: Access::Elementwise });
-        let reads = self.reads(node, self.domain_of(node).len()).into_iter();
-        reads
-            .filter(|r| self.groups[self.find(r.node) as usize].kind == GroupKind::Contract)
-            .map(|r| {
-                let relative = r.relative.filter(|_| elementwise);
-                let lies = relative.map(|all| all.iter().map(|l| compose(*l, &self.embeddings[id.index()])).collect());
-                epilogue::ProductRead { product: r.node, lies }
-            })
-            .collect()
+        if self.group_of[id.index()].is_none() {
+            return Vec::new();
+        }
+        let rank = self.domain_of(node).len();
+        let reader: Option<Embedding> = match node.op.story().lowering() {
+            Lowering::Map { access: Access::Elementwise } => Some(self.embeddings[id.index()].clone()),
+            Lowering::Reduce { .. } => Some((0..rank).map(Lie::Axis).collect()),
+            _ => None,
+        };
+        let lies = |relative: Option<Embedding>| {
+            let reader = reader.as_ref()?;
+            Some(relative?.iter().map(|l| compose(*l, reader)).collect())
+        };
+        self.reads(node, rank).into_iter().map(|r| sink::Read { from: r.node, lies: lies(r.relative) }).collect()
     }
 }
 

@@ -70,10 +70,10 @@ fn attend(plan: &Plan, a: &Attend) -> Cost {
         let wide = a.batch.iter().zip(&grid.batch).filter(|(_, stride)| !stride.is_zero());
         let batch = wide.fold(Dim::from(1), |n, (d, _)| &n * d);
         let of_mask = a.mask.as_ref().is_some_and(|m| std::ptr::eq(m, grid));
-        read = read + &(&batch * rows) * columns * if of_mask { 1 } else { size };
+        read += &(&batch * rows) * columns * if of_mask { 1 } else { size };
     }
     let written = results.into_iter().map(|b| bytes(plan, b)).sum::<Dim>();
-    let halved = |d: Dim| if a.scores.causal { d.floordiv(&Dim::from(2)) } else { d };
+    let halved = |d: Dim| if a.scores.causal { d.floordiv(Dim::from(2)) } else { d };
     Cost { transcendental: halved(pairs.clone()), ..moved(halved(flops), read, written) }
 }
 

@@ -61,7 +61,7 @@ fn attention_allocates_nothing_in_either_direction() {
     let mask = Array::new(&[130, 130], (0..130 * 130).map(|i| i % 7 != 3).collect::<Vec<bool>>()).unwrap();
     for threads in [1, 2] {
         let mut f = f.clone().compile(crate::cpu().threads(threads)).unwrap();
-        let mut out: Vec<Array> = (0..4).map(|_| Array::scalar(0.0f32)).collect();
+        let mut out: Vec<Array> = (0..4).map(|_| Array::zeros(F32, x.shape())).collect();
         let n =
             steady_allocations(|| f.run_into([("q", &x), ("k", &x), ("v", &x), ("mask", &mask)], &mut out).unwrap());
         assert_eq!(n, 0, "20 calls on {threads} threads");

@@ -9,6 +9,7 @@
 //! - A launch binds one buffer of the right dtype to each of its kernel's, and one dim to each of its sizes.
 //! - No two buffers that are alive at once overlap in the arena, except where a launch says that an output takes an input's place.
 //! - A block's plan has a parameter and an output of the right dtype for each buffer that its step hands it, and no variables.
+//! - A step of attention has the views that its scores name, each with a stride for every leading dim and of the right dtype.
 //! - Buffers of kind [`Place::Output`] and [`Place::NewVariable`] are written by exactly one step, or copied.
 
 use std::fmt;

@@ -3,28 +3,21 @@
 //! A map that reads the product at its own place alone (a bias, an activation, a residual) is an epilogue.
 //! The product then runs where the map stood: what else the map reads is there by then, and what else reads the product comes later.
 
-use lehr_ir::graph::{Graph, NodeId};
+use lehr_ir::graph::Graph;
 use rustc_hash::FxHashMap;
 
-use super::{Embedding, Group, GroupKind, Lie};
-
-/// One read of a contraction's result.
-pub(super) struct ProductRead {
-    /// The node that is the contraction.
-    pub(super) product: NodeId,
-    /// How the result's dims lie in the reading group's domain, where they do.
-    pub(super) lies: Option<Embedding>,
-}
+use super::sink::{Read, is_full};
+use super::{Group, GroupKind};
 
 /// For each group, the group of the contraction that it is the epilogue of.
 ///
-/// `reads` gives what a node reads from contractions.
+/// `reads` is, for each node, what it reads from groups.
 pub(super) fn find(
     graph: &Graph,
     groups: &[Group],
     group_of: &[Option<u32>],
     order: &[u32],
-    reads: impl Fn(NodeId) -> Vec<ProductRead>,
+    reads: &[Vec<Read>],
 ) -> Vec<Option<u32>> {
     let mut epilogue_of = vec![None; groups.len()];
     // The contractions that nobody has read yet, by group, with their place in the order.
@@ -32,18 +25,14 @@ pub(super) fn find(
     for (at, &g) in order.iter().enumerate() {
         let group = &groups[g as usize];
         let mut found: Vec<(u32, bool)> = Vec::new();
-        for &m in &group.members {
-            for read in reads(m) {
-                let Some(product) = group_of[read.product.index()] else { continue };
-                let shape = &graph.ty(graph.node(read.product).result()).shape;
-                let own_place = read.lies.is_some_and(|lies| {
-                    *shape == group.domain
-                        && lies
-                            .iter()
-                            .zip(shape)
-                            .enumerate()
-                            .all(|(i, (lie, d))| if d.is_one() { *lie == Lie::Zero } else { *lie == Lie::Axis(i) })
-                });
+        for m in &group.members {
+            for read in &reads[m.index()] {
+                let Some(product) = group_of[read.from.index()] else { continue };
+                if groups[product as usize].kind != GroupKind::Contract {
+                    continue;
+                }
+                let shape = &graph.ty(graph.node(read.from).result()).shape;
+                let own_place = *shape == group.domain && read.lies.as_ref().is_some_and(|lies| is_full(lies, shape));
                 match found.iter_mut().find(|(p, _)| *p == product) {
                     Some((_, all)) => *all &= own_place,
                     None => found.push((product, own_place)),

@@ -252,8 +252,8 @@ impl<T: Attended> At<'_, T> {
         unsafe {
             dk.write_bytes(0, keys.len() * a.d);
             dv.write_bytes(0, keys.len() * a.e);
-            transpose(kernels, entry.k.from_row(keys.start), [keys.len(), a.d], left, KEYS);
-            transpose(kernels, entry.v.from_row(keys.start), [keys.len(), a.e], right, KEYS);
+            transpose(kernels, entry.k.at_row(keys.start), [keys.len(), a.d], left, KEYS);
+            transpose(kernels, entry.v.at_row(keys.start), [keys.len(), a.e], right, KEYS);
             let first = entry.first_query(keys.start) / QUERIES * QUERIES;
             for start in (first..a.queries).step_by(QUERIES) {
                 let queries = start..a.queries.min(start + QUERIES);
@@ -263,14 +263,14 @@ impl<T: Attended> At<'_, T> {
                 if hidden == Hidden::All {
                     continue;
                 }
-                let (q, d_out) = (entry.q.from_row(start), self.d_out.from_row(start));
+                let (q, d_out) = (entry.q.at_row(start), self.d_out.at_row(start));
                 let (k, v) = (Matrix::rows(left, KEYS), Matrix::rows(right, KEYS));
                 multiply(kernels, [rows, columns, a.d], q, k, scores, KEYS, false);
                 multiply(kernels, [rows, columns, a.e], d_out, v, slopes, KEYS, false);
                 let mut bias = std::ptr::null_mut();
                 if let Some(from) = entry.bias {
                     bias = part(p.bias);
-                    let from = from.from_row(start).from_col(keys.start).transposed();
+                    let from = from.at_row(start).at_col(keys.start).transposed();
                     transpose(kernels, from, [keys.len(), rows], bias, KEYS);
                 }
                 let grade = passes.grade_rows;
@@ -282,7 +282,7 @@ impl<T: Attended> At<'_, T> {
                 let q = contiguous(q, [rows, a.d], part(p.copy));
                 self.add(&tile, hidden, &sums(q, slopes, dk, a.d));
                 if all {
-                    let by = contiguous(entry.k.from_row(keys.start), [keys.len(), a.d], part(p.copy));
+                    let by = contiguous(entry.k.at_row(keys.start), [keys.len(), a.d], part(p.copy));
                     let to = self.dq.add(start * a.d);
                     self.add(&tile, hidden, &Sum { tile: slopes, strides, by, over_queries: false, to, cols: a.d });
                 }
@@ -306,8 +306,8 @@ impl<T: Attended> At<'_, T> {
         let start = queries.start;
         // SAFETY: as in `keys`.
         unsafe {
-            transpose(kernels, entry.q.from_row(start), [rows, a.d], left, QUERIES);
-            transpose(kernels, self.d_out.from_row(start), [rows, a.e], right, QUERIES);
+            transpose(kernels, entry.q.at_row(start), [rows, a.d], left, QUERIES);
+            transpose(kernels, self.d_out.at_row(start), [rows, a.e], right, QUERIES);
             for first in (0..entry.keys_seen(&queries, a.keys)).step_by(KEYS) {
                 let keys = first..a.keys.min(first + KEYS);
                 let tile = Tile { queries: queries.clone(), keys: keys.clone() };
@@ -315,14 +315,14 @@ impl<T: Attended> At<'_, T> {
                 if hidden == Hidden::All {
                     continue;
                 }
-                let (k, v) = (entry.k.from_row(first), entry.v.from_row(first));
+                let (k, v) = (entry.k.at_row(first), entry.v.at_row(first));
                 let (q, d_out) = (Matrix::rows(left, QUERIES), Matrix::rows(right, QUERIES));
                 multiply(kernels, [keys.len(), columns, a.d], k, q, scores, QUERIES, false);
                 multiply(kernels, [keys.len(), columns, a.e], v, d_out, slopes, QUERIES, false);
                 let mut bias = std::ptr::null_mut();
                 if let Some(from) = entry.bias {
                     bias = part(p.bias);
-                    let from = from.from_row(start).from_col(first);
+                    let from = from.at_row(start).at_col(first);
                     transpose(kernels, from, [rows, keys.len()], bias, QUERIES);
                 }
                 let strides = [1, QUERIES];
@@ -401,7 +401,7 @@ unsafe fn settle<T: Attended>(at: *mut T, count: usize) {
         // SAFETY: passed on to the caller.
         unsafe {
             let x = *at.add(i);
-            *at.add(i) = if x.is_nan() { T::NAN } else { x };
+            *at.add(i) = if x.missing() { T::NAN } else { x };
         }
     }
 }

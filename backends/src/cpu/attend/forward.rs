@@ -39,11 +39,11 @@ pub unsafe fn attend<T: Attended>(a: &Attention<'_, T>, to: &Results<T>, pool: &
     let macs = QUERIES.min(a.queries) * a.keys * (a.d + a.e);
     pool.for_each(entries * blocks, TASK_MACS.div_ceil(macs.max(1)), &|worker, tasks| {
         let (a, to) = shared.get();
-        // SAFETY: each worker has its own part, and the workspace's instruction set is available.
         let work = Work {
             kernels: T::kernels(isa),
             passes: T::passes(isa).0,
             parts: &parts,
+            // SAFETY: each worker has its own part.
             scratch: unsafe { scratch.get().add(worker * parts.len) },
         };
         for task in tasks {
@@ -118,7 +118,7 @@ impl<T: Attended> Work<'_, T> {
         let scale = T::from_f64(a.scale);
         // SAFETY: the parts have room for a block, and the block's queries and keys are those of the operands.
         unsafe {
-            transpose(self.kernels, entry.q.from_row(queries.start), [rows, a.d], query, QUERIES);
+            transpose(self.kernels, entry.q.at_row(queries.start), [rows, a.d], query, QUERIES);
             for i in 0..a.d * QUERIES {
                 *query.add(i) = *query.add(i) * scale;
             }
@@ -138,11 +138,11 @@ impl<T: Attended> Work<'_, T> {
                     continue;
                 }
                 let q = Matrix::rows(query, QUERIES);
-                multiply(self.kernels, [keys.len(), columns, a.d], entry.k.from_row(first), q, scores, QUERIES, false);
+                multiply(self.kernels, [keys.len(), columns, a.d], entry.k.at_row(first), q, scores, QUERIES, false);
                 let mut bias = std::ptr::null_mut();
                 if let Some(from) = entry.bias {
                     bias = part(p.bias);
-                    let from = from.from_row(queries.start).from_col(first);
+                    let from = from.at_row(queries.start).at_col(first);
                     transpose(self.kernels, from, [rows, keys.len()], bias, QUERIES);
                 }
                 if hidden == Hidden::Part {
@@ -161,7 +161,7 @@ impl<T: Attended> Work<'_, T> {
                 if shrinks {
                     (self.passes.shrink)(&Shrink { sums, rows, columns: p.width, by: shrink });
                 }
-                let v = contiguous(entry.v.from_row(first), [keys.len(), a.e], part(p.copy));
+                let v = contiguous(entry.v.at_row(first), [keys.len(), a.e], part(p.copy));
                 if hidden == Hidden::Part && !is_finite(v, [keys.len(), a.e]) {
                     entry.add_seen(&tile, scores, [1, QUERIES], v, false, (sums, p.width, a.e));
                 } else {

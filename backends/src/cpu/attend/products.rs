@@ -23,14 +23,14 @@ impl<T> Matrix<T> {
     }
 
     /// The rows from one on.
-    pub(super) fn from_row(self, row: usize) -> Self {
+    pub(super) fn at_row(self, row: usize) -> Self {
         // The row exists wherever the result is read.
         Self { ptr: self.ptr.wrapping_offset(row as isize * self.row), ..self }
     }
 
     /// The columns from one on.
-    pub(super) fn from_col(self, col: usize) -> Self {
-        self.transposed().from_row(col).transposed()
+    pub(super) fn at_col(self, col: usize) -> Self {
+        self.transposed().at_row(col).transposed()
     }
 
     /// # Safety
@@ -111,7 +111,7 @@ pub(super) unsafe fn transpose<T: Element>(
         // SAFETY: the rows from `at` on exist, and so do as many elements of the result's rows.
         unsafe {
             (kernels.pack)(&Panel {
-                src: from.from_row(at).ptr,
+                src: from.at_row(at).ptr,
                 minor: from.row,
                 major: from.col,
                 width: kernels.max_cols().min(width - at),

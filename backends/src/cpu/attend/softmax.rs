@@ -87,7 +87,7 @@ mod num {
         fn ln(self) -> Self;
         fn recip(self) -> Self;
         fn finite(self) -> bool;
-        fn is_nan(self) -> bool;
+        fn missing(self) -> bool;
         fn from_f64(x: f64) -> Self;
     }
 
@@ -106,7 +106,7 @@ mod num {
                 fn finite(self) -> bool {
                     self.is_finite()
                 }
-                fn is_nan(self) -> bool {
+                fn missing(self) -> bool {
                     self.is_nan()
                 }
                 fn from_f64(x: f64) -> $t {

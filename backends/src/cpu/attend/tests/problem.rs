@@ -241,7 +241,7 @@ impl Problem {
             all.push(bias);
         }
         if self.mask {
-            let open = |i: usize| !closed(i) && (i * 7 + i / 11) % 5 != 0;
+            let open = |i: usize| !closed(i) && !(i * 7 + i / 11).is_multiple_of(5);
             let count = pairs.iter().product();
             all.push(Array::new(&pairs, (0..count).map(open).collect::<Vec<bool>>()).expect("one a pair"));
         }
