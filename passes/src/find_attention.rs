@@ -47,14 +47,15 @@ fn find(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Outcome
     let mut new = Rebuild::new(graph);
     let mut changed = false;
     for (id, node) in graph.nodes() {
-        if let Some(found) = found_at(graph, &users, id)
-            && cx.fuel("find_attention")
-        {
+        if let Some(found) = found_at(graph, &users, id) {
             new.at(node);
-            let result = found.emit(graph, &mut new)?;
-            new.set_value(node.result(), result);
-            changed = true;
-            continue;
+            if let Some(result) = found.emit(graph, node, &mut new)?
+                && cx.fuel("find_attention")
+            {
+                new.set_value(node.result(), result);
+                changed = true;
+                continue;
+            }
         }
         match regions.map(&node.op, &mut |region, regions| find(region, cx, regions))? {
             Some(op) => {
@@ -373,7 +374,8 @@ impl<'g> Walk<'g> {
 }
 
 impl Found {
-    fn emit(&self, graph: &Graph, new: &mut Rebuild<'_>) -> Result<Value, PassError> {
+    /// Emits the operation in place of a node; `None` where it cannot be shown to be of the same type, and what was emitted is dead.
+    fn emit(&self, graph: &Graph, node: &Node, new: &mut Rebuild<'_>) -> Result<Option<Value>, PassError> {
         let mut args: SmallVec<[Value; 5]> = SmallVec::new();
         for (v, order) in &self.operands {
             let v = new.get(*v);
@@ -386,14 +388,19 @@ impl Found {
             mask: self.mask.is_some(),
             ..Scores::new(self.scale)
         };
-        let id = new.b.add_node(Attention { scores, empty: Empty::Nan }.into(), &args)?;
-        let out = new.b.graph().node(id).result();
-        let rank = graph.ty(self.operands[0].0).rank();
-        if !self.flipped {
-            return Ok(out);
+        let op = Op::from(Attention { scores, empty: Empty::Nan });
+        if new.b.infer(&op, &args).is_err() {
+            return Ok(None);
         }
-        let order: Order = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
-        Ok(new.b.transpose(out, &order)?)
+        let id = new.b.add_node(op, &args)?;
+        let mut out = new.b.graph().node(id).result();
+        if self.flipped {
+            let rank = graph.ty(self.operands[0].0).rank();
+            let order: Order = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+            out = new.b.transpose(out, &order)?;
+        }
+        // Dims that are known to be equal may be spelt otherwise.
+        Ok((new.b.ty(out) == graph.ty(node.result())).then_some(out))
     }
 }
 

@@ -201,6 +201,8 @@ fn the_written_out_form_is_found() {
     assert_eq!(found_of(|q, k, v| written(q, k, v, 1.0, Some(&mask))), 1);
     assert_eq!(found_of(|q, k, v| (q.matmul(&t(k)) / 4.0 + &bias).softmax(-1).matmul(v)), 1);
     assert_eq!(found_of(|q, k, v| (&bias + q.matmul(&t(k))).softmax(-1).matmul(v)), 1);
+    // Features before queries.
+    assert_eq!(found_of(|q, k, v| t(v).matmul(&t(&q.matmul(&t(k)).softmax(-1)))), 1);
     // Any low number serves under a causal mask, and however positions are compared.
     let places = Tensor::arange(40);
     let (rows, columns) = (places.expand_dims(1), places.expand_dims(0));
@@ -255,6 +257,9 @@ fn what_is_found_means_the_same() {
         written(&q, &k, &v, 0.25, Some(&closed)),
         (q.matmul(&k.swap_axes(-1, -2)) / 3.0 + numbers(5, &[40])).softmax(-1).matmul(&v),
     ];
+    let weights = (q.matmul(&k.swap_axes(-1, -2)) / 4.0).softmax(-1);
+    let flipped = v.swap_axes(-1, -2).matmul(&weights.swap_axes(-1, -2));
+    let written = [&written[..], &[flipped]].concat();
     let plain = Options::default().backend(Backend::Interp).disable("find_attention");
     for y in &written {
         let f = Function::new("f").output("y", y);
