@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example chargpt -- [--text FILE] [--steps N] [--file STATE.safetensors] [--seed N] [--backend B]`
 //!
-//! Without `--text` it reads lehr's own documentation. With `--file` it goes on from there if the file exists, and saves there.
+//! Without `--text` it reads lehr's own documentation and source code. With `--file` it goes on from there if the file exists, and saves there.
 
 mod text;
 mod train;
@@ -12,9 +12,6 @@ use std::process::ExitCode;
 
 use text::Text;
 use train::{Config, Trainer};
-
-/// What lehr ships that is worth reading.
-const OWN: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "PERFORMANCE.md"];
 
 fn main() -> ExitCode {
     let (config, file) = match arguments(std::env::args().skip(1)) {
@@ -62,12 +59,30 @@ fn run(config: &Config, file: Option<&Path>) -> lehr::Result<()> {
     Ok(())
 }
 
+/// The text of a file, or all that lehr ships that is worth reading: what documents it, and the source of what users name.
 fn read(file: Option<&Path>) -> lehr::Result<String> {
-    let one = |path: PathBuf| std::fs::read_to_string(&path).map_err(|source| lehr::Error::Io { path, source });
-    match file {
-        Some(path) => one(path.to_owned()),
-        None => OWN.iter().map(|name| one(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))).collect(),
+    let failed = |path: &Path, source: std::io::Error| lehr::Error::Io { path: path.to_owned(), source };
+    let mut waiting = match file {
+        Some(path) => vec![path.to_owned()],
+        None => ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "src"]
+            .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+            .to_vec(),
+    };
+    let mut text = String::new();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            let mut inside = Vec::new();
+            for entry in std::fs::read_dir(&path).map_err(|e| failed(&path, e))? {
+                inside.push(entry.map_err(|e| failed(&path, e))?.path());
+            }
+            // The same text in every run.
+            inside.sort();
+            waiting.extend(inside.into_iter().filter(|p| p.is_dir() || p.extension().is_some_and(|e| e == "rs")));
+        } else {
+            text.push_str(&std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?);
+        }
     }
+    Ok(text)
 }
 
 fn arguments(mut args: impl Iterator<Item = String>) -> Result<(Config, Option<PathBuf>), String> {

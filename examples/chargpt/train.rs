@@ -6,7 +6,7 @@ use std::time::Instant;
 use lehr::models::{Gpt, GptConfig};
 use lehr::prelude::*;
 
-use crate::text::{Random, Text};
+use super::text::{Random, Text};
 
 /// How to train.
 #[derive(Clone, Debug)]

@@ -22,6 +22,8 @@ mod memory;
 mod minimize;
 mod modes;
 mod nans;
+#[cfg(feature = "cpu")]
+mod networks;
 mod numbers;
 mod ode;
 mod ode_fit;
