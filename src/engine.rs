@@ -8,6 +8,7 @@ use lehr_ir::bindings::Bindings;
 use lehr_ir::graph::Graph;
 use lehr_passes::PassCx;
 
+use crate::cache::KernelCounts;
 #[cfg(not(feature = "cpu"))]
 use crate::error::Error;
 use crate::error::Result;
@@ -97,6 +98,15 @@ impl Engine {
             Backend::Cpu => Cpu::compile(graph, options).map(Self::Cpu),
             #[cfg(not(feature = "cpu"))]
             Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
+        }
+    }
+
+    /// How many kernels were compiled, and how many were there.
+    pub(crate) fn kernel_counts(&self) -> KernelCounts {
+        match self {
+            Self::Interp(_) => KernelCounts::default(),
+            #[cfg(feature = "cpu")]
+            Self::Cpu(cpu) => cpu.kernel_counts(),
         }
     }
 

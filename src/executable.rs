@@ -9,6 +9,7 @@ use lehr_ir::array::Recycler;
 use lehr_ir::loc::Loc;
 use smallvec::SmallVec;
 
+use crate::cache::KernelCounts;
 use crate::engine::{Call, Values, Workspace};
 use crate::error::{Error, Result};
 use crate::inputs::{Bound, Feed, InputError, InputFault, Inputs, check_dtypes};
@@ -77,6 +78,11 @@ impl Executable {
     /// How long the program took to compile.
     pub fn compile_time(&self) -> Duration {
         self.program.compile_time()
+    }
+
+    /// How many of its kernels were compiled, and how many came from a cache.
+    pub fn kernel_counts(&self) -> KernelCounts {
+        self.program.kernel_counts()
     }
 
     /// Calls it, giving fresh arrays.

@@ -38,6 +38,7 @@ pub(super) fn collect(graph: &Graph, options: &Options, explain: &ExplainOptions
         plan: None,
         memory: None,
         total: None,
+        kernel_counts: None,
         failure: None,
         options: explain.clone(),
         sizes: Bindings::default(),

@@ -49,6 +49,10 @@ impl fmt::Display for Explanation {
         if show.timings {
             writeln!(f, "\n== timings")?;
             self.passes.iter().try_for_each(|p| writeln!(f, "{:>12.1?}  {}", p.duration, p.name))?;
+            if let Some(counts) = &self.kernel_counts {
+                writeln!(f, "kernels compiled: {}, from the cache: {}", counts.compiled, counts.cached)?;
+                counts.refused.iter().try_for_each(|why| writeln!(f, "no cache: {why}"))?;
+            }
         }
         match &self.failure {
             None => Ok(()),

@@ -23,6 +23,7 @@ use cranelift_module::{Module, default_libcall_names};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::target::Vectors;
 
+use super::cache::{Cache, Identity, Key, Machine as MachineCode};
 use super::emit::{self, EmitError, KernelContext, Machine, signature};
 use super::isa::{self, TargetFacts};
 use super::wide::{self, WideError, Width};
@@ -34,6 +35,8 @@ pub struct Compiler {
     /// The wide emitter's vectors, if it is used.
     width: Option<Width>,
     options: Options,
+    /// What all its code depends on, for keys of kept code.
+    identity: Identity,
     fail_install: AtomicBool,
 }
 
@@ -59,6 +62,15 @@ impl Default for Options {
             texts: false,
         }
     }
+}
+
+/// What one compilation may use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With<'a> {
+    /// Where code is taken from and kept.
+    pub cache: Option<&'a Cache>,
+    /// The most threads, instead of [`Options::threads`].
+    pub threads: Option<usize>,
 }
 
 /// Why there is no code.
@@ -109,6 +121,8 @@ pub enum Emitter {
     Wide(Width),
     /// Cranelift, with why not the wide emitter where that was in use.
     Cranelift(Option<WideError>),
+    /// One of the two, in an earlier compilation whose code a [`Cache`] kept.
+    Cache,
 }
 
 impl std::fmt::Display for Emitter {
@@ -117,6 +131,7 @@ impl std::fmt::Display for Emitter {
             Self::Wide(width) => f.write_str(width.name()),
             Self::Cranelift(None) => f.write_str("Cranelift"),
             Self::Cranelift(Some(why)) => write!(f, "Cranelift: {why}"),
+            Self::Cache => f.write_str("the cache"),
         }
     }
 }
@@ -139,7 +154,8 @@ impl Compiler {
             Vectors::Avx2 => forced(Width::Avx2)?,
             _ => None,
         };
-        Ok(Self { isa, machine, width, options, fail_install: AtomicBool::new(false) })
+        let identity = Identity::of(isa.as_ref(), width, &options);
+        Ok(Self { isa, machine, width, options, identity, fail_install: AtomicBool::new(false) })
     }
 
     /// What passes may know of the machine, as this compiler uses it.
@@ -161,8 +177,54 @@ impl Compiler {
     /// # Errors
     /// [`CompileError`]: the first kernel in order that has no code, or why the code could not be installed.
     pub fn compile(&self, kernels: &[&Kernel]) -> Result<Arc<CodeUnit>, CompileError> {
-        let compiled = self.compile_all(kernels).into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.compile_with(kernels, With::default())
+    }
+
+    /// As [`Compiler::compile`], with code from a cache as far as it has any. What it has not is compiled and then kept there.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`]; a cache that does not work is no error.
+    pub fn compile_with(&self, kernels: &[&Kernel], with: With<'_>) -> Result<Arc<CodeUnit>, CompileError> {
+        let threads = with.threads.unwrap_or(self.options.threads);
+        // Texts are made with the code, so that kept code is of no use where they are asked for.
+        let cached = with.cache.filter(|_| !self.options.texts && !kernels.is_empty());
+        let compiled = match cached {
+            Some(cache) => self.compile_cached(kernels, cache, threads)?,
+            None => self.compile_all(kernels, threads).into_iter().collect::<Result<Vec<_>, _>>()?,
+        };
         self.install(compiled).map(Arc::new)
+    }
+
+    fn compile_cached(
+        &self,
+        kernels: &[&Kernel],
+        cache: &Cache,
+        threads: usize,
+    ) -> Result<Vec<Compiled>, CompileError> {
+        let start = Instant::now();
+        let keys: Vec<Key> = kernels.iter().map(|k| self.identity.kernel(k)).collect();
+        let unit = self.identity.unit(&keys);
+        let mut found = cache.find(&unit, &keys);
+        let looked_up = start.elapsed();
+        let missing: Vec<&Kernel> =
+            kernels.iter().zip(&found.code).filter(|(_, code)| code.is_none()).map(|(k, _)| *k).collect();
+        let mut made = self.compile_all(&missing, threads).into_iter();
+        let mut compiled = Vec::with_capacity(kernels.len());
+        for (kernel, code) in kernels.iter().zip(&mut found.code) {
+            match code.as_mut() {
+                // The time of looking up is that of all; it is told once.
+                Some(code) => {
+                    let time = if compiled.is_empty() { looked_up } else { Duration::ZERO };
+                    compiled.push(Compiled::cached(kernel, std::mem::take(code), time));
+                }
+                None => compiled.extend(made.next().transpose()?),
+            }
+        }
+        if !found.whole {
+            let kept: Vec<(Key, &MachineCode)> = keys.iter().copied().zip(compiled.iter().map(|c| &c.code)).collect();
+            cache.keep(&unit, &kept, &found);
+        }
+        Ok(compiled)
     }
 
     /// Makes the next installations fail, for tests of what callers do then.
@@ -171,8 +233,8 @@ impl Compiler {
         self.fail_install.store(fail, Ordering::Relaxed);
     }
 
-    fn compile_all(&self, kernels: &[&Kernel]) -> Vec<Result<Compiled, CompileError>> {
-        let threads = self.options.threads.min(kernels.len());
+    fn compile_all(&self, kernels: &[&Kernel], threads: usize) -> Vec<Result<Compiled, CompileError>> {
+        let threads = threads.min(kernels.len());
         if threads <= 1 {
             let mut worker = Worker::default();
             return kernels.iter().map(|k| self.compile_one(k, &mut worker)).collect();
@@ -225,7 +287,7 @@ impl Compiler {
                     scratch_bytes: emit::scratch_bytes(kernel),
                     time: start.elapsed(),
                 };
-                return Ok(Compiled { alignment: wide::ALIGNMENT, bytes: code.bytes, report });
+                return Ok(Compiled { code: MachineCode { alignment: wide::ALIGNMENT, bytes: code.bytes }, report });
             }
             Err(why) => Emitter::Cranelift(why),
         };
@@ -258,7 +320,7 @@ impl Compiler {
             scratch_bytes: emit::scratch_bytes(kernel),
             time: start.elapsed(),
         };
-        Ok(Compiled { alignment: u64::from(alignment), bytes, report })
+        Ok(Compiled { code: MachineCode { alignment, bytes }, report })
     }
 
     fn install(&self, compiled: Vec<Compiled>) -> Result<CodeUnit, CompileError> {
@@ -280,7 +342,7 @@ impl Compiler {
             let mut ids = Vec::new();
             for c in &compiled {
                 let id = module.declare_anonymous_function(&signature).map_err(fail)?;
-                module.define_function_bytes(id, c.alignment, &c.bytes, &[]).map_err(fail)?;
+                module.define_function_bytes(id, u64::from(c.code.alignment), &c.code.bytes, &[]).map_err(fail)?;
                 ids.push(id);
             }
             module.finalize_definitions().map_err(fail)?;
@@ -371,7 +433,22 @@ impl Default for Worker {
 }
 
 struct Compiled {
-    alignment: u64,
-    bytes: Vec<u8>,
+    code: MachineCode,
     report: Report,
+}
+
+impl Compiled {
+    fn cached(kernel: &Kernel, code: MachineCode, time: Duration) -> Self {
+        let report = Report {
+            name: kernel.name.clone(),
+            emitter: Emitter::Cache,
+            clif: String::new(),
+            optimized: String::new(),
+            disassembly: String::new(),
+            code_bytes: code.bytes.len(),
+            scratch_bytes: emit::scratch_bytes(kernel),
+            time,
+        };
+        Self { code, report }
+    }
 }

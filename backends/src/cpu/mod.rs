@@ -6,6 +6,7 @@
 //!
 //! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool` and `contract` (threads, packing, SIMD).
 
+pub mod cache;
 pub mod code;
 #[expect(unsafe_code, reason = "SIMD kernels and packing over raw buffers")]
 pub mod contract;
@@ -19,6 +20,7 @@ mod run;
 pub mod table;
 pub mod wide;
 
+pub use cache::{Cache, CacheError};
 pub use code::{CompileError, Compiler, Options};
 pub use pool::Pool;
 pub use program::{Instance, Program, RunError};

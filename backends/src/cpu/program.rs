@@ -13,7 +13,7 @@ use lehr_ir::plan::{Block, BufferId, Contract, LoopStep, Matrix, Place, Plan, St
 use lehr_ir::{Array, DType, Type};
 use rustc_hash::FxHashMap;
 
-use super::code::{CodeUnit, CompileError, Compiler};
+use super::code::{CodeUnit, CompileError, Compiler, With};
 use super::contract::Workspace;
 use super::memory::Aligned;
 use super::pool::Pool;
@@ -56,7 +56,18 @@ pub enum RunError {
 
 impl Program {
     /// Compiles the kernels of a plan.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
     pub fn new(plan: Verified, compiler: &Compiler) -> Result<Arc<Self>, CompileError> {
+        Self::new_with(plan, compiler, With::default())
+    }
+
+    /// As [`Program::new`], with a cache or fewer threads.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn new_with(plan: Verified, compiler: &Compiler, with: With<'_>) -> Result<Arc<Self>, CompileError> {
         let mut kernels: Vec<&Kernel> = Vec::new();
         let mut entries = FxHashMap::default();
         let plans = plan.with_nested();
@@ -70,7 +81,7 @@ impl Program {
                 kernels.push(kernel);
             }
         }
-        let unit = compiler.compile(&kernels)?;
+        let unit = compiler.compile_with(&kernels, with)?;
         let scratch = unit.reports().iter().map(|r| r.scratch_bytes).max().unwrap_or(0);
         Ok(Arc::new(Self { plan, unit, entries, scratch }))
     }
