@@ -25,6 +25,7 @@ mod contract;
 mod control;
 mod domain;
 mod kernel;
+mod memo;
 mod phases;
 mod scatter;
 
@@ -57,6 +58,9 @@ struct Lowerer<'a> {
     /// The plans of regions so far, by address: the graph keeps its regions alive.
     regions: HashMap<*const Graph, Arc<Plan>, FxBuildHasher>,
     refused: Option<String>,
+    memo: memo::Memo<'a>,
+    /// About how much one iteration of each kernel is.
+    works: Vec<Dim>,
 }
 
 impl<'a> Lowerer<'a> {
@@ -75,6 +79,8 @@ impl<'a> Lowerer<'a> {
             constants: HashMap::default(),
             regions: HashMap::default(),
             refused: None,
+            memo: memo::Memo::default(),
+            works: Vec::new(),
         };
         for (i, v) in graph.param_values().enumerate() {
             l.declare(v, Place::Param(i as u32));
@@ -128,7 +134,7 @@ impl<'a> Lowerer<'a> {
         let group = &fusion.groups[g as usize];
         let first = graph.node(group.members[0]);
         match group.kind {
-            GroupKind::Kernel => kernel::lower_group(self, g, group),
+            GroupKind::Kernel => memo::lower_group(self, g, group),
             GroupKind::Contract => self.contract(first),
             GroupKind::Scatter => self.scatter(first),
             GroupKind::Control => self.control(first)?,
@@ -170,14 +176,15 @@ impl<'a> Lowerer<'a> {
                 let mut named = kernel.clone();
                 named.name = name;
                 named.locs = locs.clone();
+                // The first iteration stands for all: a chunk that is cut short is the last one.
+                let work = work_of(&named.body.body);
+                self.works.push(work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO)));
                 self.plan.kernels.push(Arc::new(named));
                 self.kernel_ids.insert(Arc::new(kernel), id);
                 id
             }
         };
-        // The first iteration stands for all: a chunk that is cut short is the last one.
-        let work = work_of(&self.plan.kernels[id as usize].body.body);
-        let work = work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO));
+        let work = self.works[id as usize].clone();
         let launch = Launch { kernel: id, buffers: buffers.into(), sizes, iterations, work };
         self.step(StepKind::Launch(launch), locs, reason);
     }
@@ -197,6 +204,10 @@ impl<'a> Lowerer<'a> {
 
     fn temp(&mut self, dtype: DType, len: Dim) -> BufferId {
         self.new_buffer(dtype, len, Place::Temp(Dim::from(0)))
+    }
+
+    fn is_constant(&self, b: BufferId) -> bool {
+        matches!(self.plan.buffers[b.index()].place, Place::Constant(_))
     }
 
     /// Copies for values that leave the graph a second time, or that are parameters.
