@@ -165,6 +165,9 @@ pub struct KernelExplanation {
 pub struct MemoryExplanation {
     /// Of the arena that temporaries share.
     pub arena: Dim,
+    /// Of the temporaries that are alive at once, at the step where that is most: no arena could be smaller.
+    /// Where sizes are not known, the step is that for sizes of 64.
+    pub alive: Dim,
     /// Of all temporaries, had each its own place.
     pub unshared: Dim,
     /// Temporaries that are computed in the place of another.
@@ -179,6 +182,20 @@ pub struct MemoryExplanation {
     pub constants: Dim,
     /// Of everything together: what a call holds at most.
     pub peak: Dim,
+    /// Of the plans inside loops and branches, whose arenas lie among the temporaries.
+    pub blocks: Vec<BlockMemory>,
+}
+
+/// The temporaries of a plan inside a loop or branch, in bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct BlockMemory {
+    /// The plan's name.
+    pub name: String,
+    /// Of its arena.
+    pub arena: Dim,
+    /// Of its temporaries that are alive at once, as [`MemoryExplanation::alive`].
+    pub alive: Dim,
 }
 
 /// Which sections an explanation has.

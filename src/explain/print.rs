@@ -161,6 +161,7 @@ impl Explanation {
         writeln!(f, "\n== memory in bytes")?;
         let rows = [
             ("arena", &m.arena),
+            ("temporaries, alive at once", &m.alive),
             ("temporaries, unshared", &m.unshared),
             ("inputs and variables", &m.arguments),
             ("outputs and new values", &m.results),
@@ -169,6 +170,10 @@ impl Explanation {
         ];
         for (name, dim) in rows {
             writeln!(f, "  {name}: {}", self.amount(dim))?;
+        }
+        for b in &m.blocks {
+            let (arena, alive) = (self.amount(&b.arena), self.amount(&b.alive));
+            writeln!(f, "  arena of the block @{}: {arena}; alive at once: {alive}", b.name)?;
         }
         if let Some((count, before)) = &m.rematerialized {
             writeln!(
