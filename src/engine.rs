@@ -89,6 +89,14 @@ impl Values<'_> {
     }
 }
 
+/// What native code wants of storage for results that is about to be touched for the first time.
+pub(crate) fn fresh(data: &lehr_ir::Data) {
+    #[cfg(feature = "cpu")]
+    lehr_backends::cpu::prefer_huge_pages(data);
+    #[cfg(not(feature = "cpu"))]
+    let _ = data;
+}
+
 impl Engine {
     /// Makes a graph that has gone through the graph passes ready to run.
     pub(crate) fn compile(graph: &Graph, options: &Options, _: &mut PassCx) -> Result<Self> {

@@ -38,9 +38,11 @@ impl Cpu {
             Some(Err(why)) => (None, Some(why.to_string())),
             None => (None, None),
         };
-        let with = With { cache: cache.as_ref(), threads: options.threads };
+        // The threads that will run the program have nothing to do yet.
+        let pool = Host::get().pool(options.threads);
+        let with = With { cache: cache.as_ref(), pool: Some(&pool) };
         let program = Program::new_with(plan, &machine.compiler, with).map_err(|e| Error::Backend(e.to_string()))?;
-        Ok(Self { program, pool: Host::get().pool(options.threads), refused })
+        Ok(Self { program, pool, refused })
     }
 
     /// How many kernels were compiled, and how many were there.

@@ -10,8 +10,8 @@
 #![expect(unsafe_code, reason = "calling and freeing compiled code")]
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::Context;
@@ -26,6 +26,7 @@ use lehr_ir::target::Vectors;
 use super::cache::{Cache, Identity, Key, Machine as MachineCode};
 use super::emit::{self, EmitError, KernelContext, Machine, signature};
 use super::isa::{self, TargetFacts};
+use super::pool::Pool;
 use super::wide::{self, WideError, Width};
 
 /// Makes code. One serves a whole process; it is shared by reference.
@@ -36,7 +37,7 @@ pub struct Compiler {
     width: Option<Width>,
     options: Options,
     /// What all its code depends on, for keys of kept code.
-    identity: Identity,
+    identity: OnceLock<Identity>,
     fail_install: AtomicBool,
 }
 
@@ -69,8 +70,8 @@ impl Default for Options {
 pub struct With<'a> {
     /// Where code is taken from and kept.
     pub cache: Option<&'a Cache>,
-    /// The most threads, instead of [`Options::threads`].
-    pub threads: Option<usize>,
+    /// The threads that compile, instead of [`Options::threads`] started for it.
+    pub pool: Option<&'a Pool>,
 }
 
 /// Why there is no code.
@@ -154,8 +155,7 @@ impl Compiler {
             Vectors::Avx2 => forced(Width::Avx2)?,
             _ => None,
         };
-        let identity = Identity::of(isa.as_ref(), width, &options);
-        Ok(Self { isa, machine, width, options, identity, fail_install: AtomicBool::new(false) })
+        Ok(Self { isa, machine, width, options, identity: OnceLock::new(), fail_install: AtomicBool::new(false) })
     }
 
     /// What passes may know of the machine, as this compiler uses it.
@@ -185,12 +185,11 @@ impl Compiler {
     /// # Errors
     /// As [`Compiler::compile`]; a cache that does not work is no error.
     pub fn compile_with(&self, kernels: &[&Kernel], with: With<'_>) -> Result<Arc<CodeUnit>, CompileError> {
-        let threads = with.threads.unwrap_or(self.options.threads);
         // Texts are made with the code, so that kept code is of no use where they are asked for.
         let cached = with.cache.filter(|_| !self.options.texts && !kernels.is_empty());
         let compiled = match cached {
-            Some(cache) => self.compile_cached(kernels, cache, threads)?,
-            None => self.compile_all(kernels, threads).into_iter().collect::<Result<Vec<_>, _>>()?,
+            Some(cache) => self.compile_cached(kernels, cache, with.pool)?,
+            None => self.compile_all(kernels, with.pool).into_iter().collect::<Result<Vec<_>, _>>()?,
         };
         self.install(compiled).map(Arc::new)
     }
@@ -199,16 +198,17 @@ impl Compiler {
         &self,
         kernels: &[&Kernel],
         cache: &Cache,
-        threads: usize,
+        pool: Option<&Pool>,
     ) -> Result<Vec<Compiled>, CompileError> {
         let start = Instant::now();
-        let keys: Vec<Key> = kernels.iter().map(|k| self.identity.kernel(k)).collect();
-        let unit = self.identity.unit(&keys);
+        let identity = self.identity.get_or_init(|| Identity::of(self.isa.as_ref(), self.width, &self.options));
+        let keys: Vec<Key> = kernels.iter().map(|k| identity.kernel(k)).collect();
+        let unit = identity.unit(&keys);
         let mut found = cache.find(&unit, &keys);
         let looked_up = start.elapsed();
         let missing: Vec<&Kernel> =
             kernels.iter().zip(&found.code).filter(|(_, code)| code.is_none()).map(|(k, _)| *k).collect();
-        let mut made = self.compile_all(&missing, threads).into_iter();
+        let mut made = self.compile_all(&missing, pool).into_iter();
         let mut compiled = Vec::with_capacity(kernels.len());
         for (kernel, code) in kernels.iter().zip(&mut found.code) {
             match code.as_mut() {
@@ -233,36 +233,28 @@ impl Compiler {
         self.fail_install.store(fail, Ordering::Relaxed);
     }
 
-    fn compile_all(&self, kernels: &[&Kernel], threads: usize) -> Vec<Result<Compiled, CompileError>> {
-        let threads = threads.min(kernels.len());
-        if threads <= 1 {
-            let mut worker = Worker::default();
-            return kernels.iter().map(|k| self.compile_one(k, &mut worker)).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut worker = Worker::default();
-            let mut done = Vec::new();
-            while let Some((i, kernel)) =
-                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?)))
-            {
-                done.push((i, self.compile_one(kernel, &mut worker)));
+    /// Compiles kernels on the threads of a pool, or of one made for it. The code does not depend on which thread makes it.
+    fn compile_all(&self, kernels: &[&Kernel], pool: Option<&Pool>) -> Vec<Result<Compiled, CompileError>> {
+        let own;
+        let pool = match pool {
+            Some(pool) => pool,
+            None => {
+                own = Pool::new(self.options.threads.min(kernels.len()));
+                &own
             }
-            done
         };
-        let mut all = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
-            for other in others {
-                match other.join() {
-                    Ok(done) => all.extend(done),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+        let workers: Vec<Mutex<Worker>> = (0..pool.threads()).map(|_| Mutex::default()).collect();
+        let done: Vec<OnceLock<Result<Compiled, CompileError>>> = kernels.iter().map(|_| OnceLock::new()).collect();
+        pool.for_each(kernels.len(), 1, &|worker, range| {
+            // A worker has one call at a time, so that nobody waits.
+            let mut worker = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
+            for i in range {
+                let _ = done[i].set(self.compile_one(kernels[i], &mut worker));
             }
-            all
         });
-        all.sort_by_key(|(i, _)| *i);
-        all.into_iter().map(|(_, r)| r).collect()
+        // Every index was in one range; if not, that is an error like another.
+        let missing = || Err(CompileError::Install("a kernel was not compiled".to_owned()));
+        done.into_iter().map(|r| r.into_inner().unwrap_or_else(missing)).collect()
     }
 
     /// The wide code of a kernel, or why there is none.

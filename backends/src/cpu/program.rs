@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use super::code::{CodeUnit, CompileError, Compiler, With};
 use super::contract::Workspace;
 use super::memory::Aligned;
+use super::pages::prefer_huge_pages;
 use super::pool::Pool;
 use super::run;
 use super::run::control::{Branch, Loop, Nested, Turns};
@@ -63,7 +64,7 @@ impl Program {
         Self::new_with(plan, compiler, With::default())
     }
 
-    /// As [`Program::new`], with a cache or fewer threads.
+    /// As [`Program::new`], with a cache or the threads of a pool.
     ///
     /// # Errors
     /// As [`Compiler::compile`].
@@ -239,7 +240,7 @@ impl Instance {
         for (place, (dtype, shape)) in outputs.iter_mut().chain(&mut *updates).zip(&bound.results) {
             let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
             if !fits {
-                let data = self.recycler.take(*dtype, shape.iter().product());
+                let data = self.recycler.take(*dtype, shape.iter().product(), prefer_huge_pages);
                 *place = Array::from_recycled(shape, data, &self.recycler).map_err(EvalError::from)?;
             }
         }

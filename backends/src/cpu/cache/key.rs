@@ -69,12 +69,12 @@ impl Identity {
         let mut all = Text(blake3::Hasher::new());
         let build = [env!("CARGO_PKG_VERSION"), env!("LEHR_BACKENDS_SOURCES"), lehr_ir::SOURCES];
         // Writing to a hasher cannot fail.
-        let _ = write!(all, "lehr {build:?} {:?}\n", TypeId::of::<Compiler>());
-        let _ = write!(all, "cranelift {} {} {}\n", cranelift_codegen::VERSION, isa.triple(), isa.flags());
+        let _ = writeln!(all, "lehr {build:?} {:?}", TypeId::of::<Compiler>());
+        let _ = writeln!(all, "cranelift {} {} {}", cranelift_codegen::VERSION, isa.triple(), isa.flags());
         for flag in isa.isa_flags() {
-            let _ = write!(all, "{flag}\n");
+            let _ = writeln!(all, "{flag}");
         }
-        let _ = write!(all, "vectors {vectors} {native} {width:?}\n");
+        let _ = writeln!(all, "vectors {vectors} {native} {width:?}");
         Self(*all.0.finalize().as_bytes())
     }
 

@@ -61,7 +61,7 @@ fn compiler() -> Compiler {
 fn compile(compiler: &Compiler, cache: &Cache, factors: &[usize]) -> Vec<bool> {
     let kernels: Vec<Kernel> = factors.iter().map(|&f| scale(f)).collect();
     let references: Vec<&Kernel> = kernels.iter().collect();
-    let unit = compiler.compile_with(&references, With { cache: Some(cache), threads: None }).expect("code");
+    let unit = compiler.compile_with(&references, With { cache: Some(cache), pool: None }).expect("code");
     for (i, &factor) in factors.iter().enumerate() {
         let mut buffers = [BufferData::F32((0..37).map(|v| v as f32).collect()), BufferData::F32(vec![0.0; 37])];
         launch(&unit, i, &[37], &mut buffers, &[(0, 1)]);
@@ -136,7 +136,7 @@ fn texts_are_made_with_the_code() {
     let scratch = Scratch::new();
     compile(&compiler(), &scratch.cache(), &[1]);
     let texts = Compiler::new(Options { texts: true, ..Options::default() }).expect("a compiler");
-    let unit = texts.compile_with(&[&scale(1)], With { cache: Some(&scratch.cache()), threads: None }).expect("code");
+    let unit = texts.compile_with(&[&scale(1)], With { cache: Some(&scratch.cache()), pool: None }).expect("code");
     assert!(!unit.reports()[0].disassembly.is_empty());
 }
 
