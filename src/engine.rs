@@ -8,6 +8,7 @@ use lehr_ir::graph::Graph;
 use lehr_ir::{Array, Target};
 use lehr_passes::PassCx;
 
+use crate::cache::KernelCounts;
 #[cfg(not(feature = "cpu"))]
 use crate::error::Error;
 use crate::error::Result;
@@ -99,6 +100,14 @@ pub(crate) fn target(options: &Options) -> Result<Option<Target>> {
     }
 }
 
+/// What native code wants of storage for results that is about to be touched for the first time.
+pub(crate) fn fresh(data: &lehr_ir::Data) {
+    #[cfg(feature = "cpu")]
+    lehr_backends::cpu::prefer_huge_pages(data);
+    #[cfg(not(feature = "cpu"))]
+    let _ = data;
+}
+
 impl Engine {
     /// Makes a graph that has gone through the graph passes ready to run.
     pub(crate) fn compile(graph: &Graph, options: &Options, _: &mut PassCx) -> Result<Self> {
@@ -108,6 +117,15 @@ impl Engine {
             Backend::Cpu => Cpu::compile(graph, options).map(Self::Cpu),
             #[cfg(not(feature = "cpu"))]
             Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
+        }
+    }
+
+    /// How many kernels were compiled, and how many were there.
+    pub(crate) fn kernel_counts(&self) -> KernelCounts {
+        match self {
+            Self::Interp(_) => KernelCounts::default(),
+            #[cfg(feature = "cpu")]
+            Self::Cpu(cpu) => cpu.kernel_counts(),
         }
     }
 

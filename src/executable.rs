@@ -9,7 +9,8 @@ use lehr_ir::array::Recycler;
 use lehr_ir::loc::Loc;
 use smallvec::SmallVec;
 
-use crate::engine::{Call, Values, Workspace};
+use crate::cache::KernelCounts;
+use crate::engine::{self, Call, Values, Workspace};
 use crate::error::{Error, Result};
 use crate::inputs::{Bound, Feed, InputError, InputFault, Inputs, check_dtypes};
 use crate::nan::Trap;
@@ -79,6 +80,11 @@ impl Executable {
         self.program.compile_time()
     }
 
+    /// How many of its kernels were compiled, and how many came from a cache.
+    pub fn kernel_counts(&self) -> KernelCounts {
+        self.program.kernel_counts()
+    }
+
     /// Calls it, giving fresh arrays.
     ///
     /// # Errors
@@ -99,7 +105,7 @@ impl Executable {
         self.take(inputs).map_err(|fault| self.fail(fault, loc.into()))?;
         let mut outputs: SmallVec<[Array; 4]> = SmallVec::new();
         for (dtype, shape) in output_dtypes(&self.program).zip(&self.bound.outputs) {
-            let data = self.recycler.take(dtype, shape.iter().product());
+            let data = self.recycler.take(dtype, shape.iter().product(), engine::fresh);
             let array = Array::from_recycled(shape, data, &self.recycler);
             outputs.push(array.map_err(|e| Error::internal(e.to_string()))?);
         }

@@ -123,7 +123,7 @@ fn standard_normal(a: u32, b: u32) -> f32 {
     (log * -2.0).sqrt() * f64::from(angle).cos() as f32
 }
 
-fn fill(shape: &[usize], key: Key, number: impl Fn(u32, u32) -> f32) -> Array {
+fn fill(shape: &[usize], key: Key, number: impl Fn(u32, u32) -> f32 + Sync) -> Array {
     let elements = key.draw(shape.iter().product(), number);
     // The count is the shape's, so the shape fits.
     Array::new(shape, elements).unwrap_or_else(|_| Array::zeros(DType::F32, shape))

@@ -59,6 +59,7 @@ extern crate self as lehr;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod cache;
 mod closure;
 mod composite;
 pub mod context;
@@ -97,6 +98,7 @@ pub mod testing;
 pub mod transform;
 pub mod tree;
 
+pub use cache::{Cache, KernelCounts};
 pub use context::Context;
 pub use custom_op::{custom_op, custom_ops};
 pub use data::Dataset;

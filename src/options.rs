@@ -3,6 +3,8 @@
 use lehr_ir::target::Vectors;
 use lehr_passes::PassOptions;
 
+use crate::cache::Cache;
+
 /// What runs a program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -74,6 +76,8 @@ pub struct Options {
     pub passes: PassOptions,
     /// Whether a call that gives a NaN fails, and says where it comes from.
     pub trap_nan: bool,
+    /// Where native code is kept between processes.
+    pub cache: Cache,
 }
 
 impl Options {
@@ -132,6 +136,18 @@ impl Options {
     #[must_use]
     pub fn vectors(mut self, vectors: Vectors) -> Self {
         self.vectors = vectors;
+        self
+    }
+
+    /// The same, with native code taken from there and kept there.
+    ///
+    /// ```
+    /// use lehr::{Cache, Options};
+    /// assert_eq!(Options::default().cache(Cache::off()).cache, Cache::off());
+    /// ```
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
         self
     }
 

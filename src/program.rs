@@ -11,6 +11,7 @@ use lehr_ir::loc::Loc;
 use lehr_ir::{Array, Facts, Type};
 use lehr_passes::{PassCx, PassRecord, pipeline};
 
+use crate::cache::KernelCounts;
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::function::{Source, Traced};
@@ -122,6 +123,11 @@ impl Program {
     /// How long it took from the function's graph to code.
     pub fn compile_time(&self) -> Duration {
         self.code.compile_time
+    }
+
+    /// How many of its kernels were compiled, and how many came from the cache of [`Options::cache`].
+    pub fn kernel_counts(&self) -> KernelCounts {
+        self.code.engine.kernel_counts()
     }
 
     /// The names of the variables that it reads or updates.

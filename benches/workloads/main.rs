@@ -1,8 +1,10 @@
-//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into] [--explain]`.
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into] [--explain] [--cache] [--first]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"out":"fresh"}`.
 //! With `--explain`, the kernels of each workload and their machine code go to stderr.
+//! With `--cache`, code is kept from process to process in the user's cache folder, and taken from there; else nothing is.
+//! With `--first`, the first call is the only one, which profilers like.
 //! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.
 //! Every workload checks its result once, against a closed form or the reference evaluator, and the runner exits with 1 on a
 //! mismatch. Workloads whose operations do not exist yet are named on stderr.
@@ -14,8 +16,8 @@ mod rows;
 
 use std::process::ExitCode;
 
-use lehr::Vectors;
 use lehr::prelude::*;
+use lehr::{Cache, Vectors};
 
 /// How workloads run.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct Config {
     pub into: bool,
     /// Whether kernels are explained on stderr.
     pub explain: bool,
+    /// Whether the first call is the only one.
+    pub first: bool,
 }
 
 /// Workloads that wait for their operations.
@@ -43,12 +47,20 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let mut names = Vec::new();
-    let mut config = Config { options: Options::default().threads(2), into: false, explain: false };
+    let mut config = Config {
+        options: Options::default().threads(2).cache(Cache::off()),
+        into: false,
+        explain: false,
+        first: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} takes a value"));
         match arg.as_str() {
             "--bench" => {}
+            // Named by the system: the variable that keeps caches out of `cargo bench` is not to overrule who asks for one.
+            "--cache" => config.options = config.options.cache(Cache::of_system().ok_or("there is no cache folder")?),
+            "--first" => config.first = true,
             "--into" => config.into = true,
             "--explain" => config.explain = true,
             "--threads" => {

@@ -48,6 +48,9 @@ pub fn time(
     let mut exe = build()?.compile(config.options.clone())?;
     let first = exe.run(inputs.as_slice())?;
     let first_ms = ms(start.elapsed());
+    if config.first {
+        return Ok(summary(Vec::new(), first_ms, "fresh"));
+    }
     check(&inputs, first.arrays())?;
     if config.explain {
         let code =

@@ -318,6 +318,9 @@ fn poly_batch(config: &Config) -> Result<Line, Failure> {
             last = Some(exe.run(std::slice::from_ref(x))?);
         }
         totals.push(ms(start.elapsed()));
+        if config.first {
+            break;
+        }
     }
     if let Some(out) = last {
         against_interp(&build, &inputs[49..], out.arrays())?;

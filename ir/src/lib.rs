@@ -21,6 +21,9 @@ pub mod plan;
 pub mod target;
 pub mod ty;
 
+/// A hash of this crate's sources: what is computed by other sources may be other.
+pub const SOURCES: &str = env!("LEHR_IR_SOURCES");
+
 pub use array::{Array, Data, Element};
 pub use dim::Dim;
 pub use dtype::{DType, Kind};

@@ -1,15 +1,17 @@
 //! Evaluates what depends on constants alone, with the evaluator's semantics.
 //!
 //! A folded constant is never larger than its operands plus 4 KiB, and evaluating it costs a bounded amount of work.
-//! Broadcasts and iotas stay as they are, since a kernel generates them for nothing, but what is computed from them is folded;
-//! a result of equal elements becomes a broadcast scalar for the same reason.
+//! Broadcasts and iotas stay as they are, since a kernel generates them for nothing, but what is computed from them is folded
+//! (they are evaluated when something is); a result of equal elements becomes a broadcast scalar for the same reason.
 //! Nothing with a symbolic shape is folded, nor calls and operations of other crates.
 //! Floating-point legality: elementary functions are evaluated in `f64` and rounded once, which is at least as accurate as
 //! the kernel that would have computed them.
 
+use std::cell::OnceCell;
+
 use lehr_ir::array::Array;
 use lehr_ir::bindings::Bindings;
-use lehr_ir::graph::{Graph, Node};
+use lehr_ir::graph::{Graph, Node, Value};
 use lehr_ir::ops::{Broadcast, Constant, Op};
 use lehr_ir::{Type, eval};
 use smallvec::SmallVec;
@@ -51,7 +53,7 @@ fn fold_constants(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Resu
             for (v, array) in node.results().zip(results) {
                 let value = emit(&mut new, graph.ty(v), array)?;
                 new.set_value(v, value);
-                known[v.index()] = Some(Known { bytes: array.data().byte_len(), array: array.clone() });
+                known[v.index()] = Some(Known::of(array));
             }
             continue;
         }
@@ -74,9 +76,29 @@ fn fold_constants(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Resu
 /// A value that is known at compile time.
 #[derive(Clone)]
 struct Known {
-    array: Array,
+    /// The value, evaluated when it is asked for; `None` if that fails.
+    array: OnceCell<Option<Array>>,
     /// What it takes up in the program: nothing of note for what a kernel generates.
     bytes: usize,
+}
+
+impl Known {
+    fn of(array: &Array) -> Self {
+        Self { bytes: array.data().byte_len(), array: OnceCell::from(Some(array.clone())) }
+    }
+}
+
+/// The value of a known operand.
+fn value<'k>(graph: &Graph, v: Value, known: &'k [Option<Known>]) -> Option<&'k Array> {
+    let cell = &known[v.index()].as_ref()?.array;
+    cell.get_or_init(|| evaluate(graph, graph.def_node(v)?, known)?.into_iter().next()).as_ref()
+}
+
+/// The results of a node whose operands are known. One that fails on them fails when it runs, with the user's line.
+fn evaluate(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<SmallVec<[Array; 1]>> {
+    let operands = node.operands.iter().map(|&v| value(graph, v, known));
+    let operands: SmallVec<[&Array; 3]> = operands.collect::<Option<_>>()?;
+    eval::evaluate_op(&node.op, &operands, &Bindings::default()).ok()
 }
 
 enum Folded {
@@ -90,8 +112,7 @@ enum Folded {
 fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
     let generates = match &node.op {
         Op::Constant(c) => {
-            let bytes = c.value.data().byte_len();
-            return Some(Folded::Generated(Known { array: c.value.clone(), bytes }));
+            return Some(Folded::Generated(Known::of(&c.value)));
         }
         Op::Call(_) | Op::Case(_) | Op::While(_) | Op::Scan(_) | Op::Extern(_) => return None,
         Op::Broadcast(_) | Op::Iota(_) => true,
@@ -131,14 +152,14 @@ fn fold(graph: &Graph, node: &Node, known: &[Option<Known>]) -> Option<Folded> {
     if size > bytes.saturating_add(MAX_GROWTH) || work(graph, node, count)? > MAX_WORK {
         return None;
     }
-    let arrays: SmallVec<[&Array; 3]> = operands.iter().map(|k| &k.array).collect();
-    // An operation that fails on these operands fails when it runs, with the user's line.
-    let results = eval::evaluate_op(&node.op, &arrays, &Bindings::default()).ok()?;
     if generates {
-        let array = results.into_iter().next()?;
-        return Some(Folded::Generated(Known { array, bytes: bytes.min(size) }));
+        // What it is generated from is evaluated here, so that evaluation never goes deep.
+        for &v in &node.operands {
+            value(graph, v, known)?;
+        }
+        return Some(Folded::Generated(Known { array: OnceCell::new(), bytes: bytes.min(size) }));
     }
-    Some(Folded::Constants(results))
+    Some(Folded::Constants(evaluate(graph, node, known)?))
 }
 
 fn elements(ty: &Type) -> Option<usize> {
@@ -174,7 +195,7 @@ fn work(graph: &Graph, node: &Node, results: usize) -> Option<usize> {
 }
 
 /// A constant in the new graph: a scalar, broadcast, if all elements are equal.
-fn emit(new: &mut Rebuild<'_>, ty: &Type, array: &Array) -> Result<lehr_ir::graph::Value, PassError> {
+fn emit(new: &mut Rebuild<'_>, ty: &Type, array: &Array) -> Result<Value, PassError> {
     let first = array.data().get(0);
     let splat = first.filter(|&l| (1..array.len()).all(|i| array.data().get(i) == Some(l)));
     let Some(l) = splat.filter(|_| array.rank() > 0) else {

@@ -75,7 +75,7 @@ pub enum GroupKind {
 }
 
 /// How a dim of a member lies in the domain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Lie {
     /// Along an axis of the domain.
     Axis(usize),

@@ -1,28 +1,40 @@
 //! Places temporaries in one arena: buffers that are never alive together share bytes.
 //!
-//! Sizes are polynomials over symbols, so buffers go into *slots* by size as it is known now: a buffer takes a free slot whose
-//! size is the same polynomial, or, where sizes are constants, the free slot that fits it best.
-//! The arena is the slots one after the other, each rounded up to 64 bytes; its size is a polynomial that is evaluated when
-//! symbols are bound.
+//! Each temporary has a *span*: the steps from its first writing to its last use, and its bytes. A map that reads a dying temporary
+//! at exactly the places it writes takes over its memory: the result is computed in place, and the two are one span.
 //!
-//! A map that reads a dying temporary at exactly the places it writes takes over its slot: the result is computed in place.
+//! Sizes are polynomials over symbols. Spans whose sizes are multiples of the same polynomial are placed together, by their
+//! multiples, which are numbers (`2048*batch` and `1024*batch` share as 2048 and 1024 do); constants are the multiples of 1.
+//! How numbers are placed is in [`place`]. What is small and symbolic shares only with what has its very size.
+//! The arena is the regions one after the other; its size is a polynomial that is evaluated when symbols are bound.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use lehr_ir::dim::Dim;
-use lehr_ir::kernel::{Expr, Kernel, Loop, Memory, Stmt};
-use lehr_ir::plan::{BufferId, Place, Plan, Step, StepKind};
+use lehr_ir::plan::{BufferId, Place, Plan};
 use smallvec::SmallVec;
 
-/// Every slot starts at a multiple of this many bytes, so that vectors and threads do not share a cache line.
+mod in_place;
+mod place;
+
+use in_place::is_in_place;
+use place::{Span, place};
+
+/// Every temporary starts at a multiple of this many bytes, so that vectors and threads do not share a cache line.
 const ALIGN: i64 = 64;
+/// From this multiple of a polynomial on, one is rounded up to whole cache lines, for one part in sixteen at most.
+const LARGE: i64 = 16 * ALIGN;
+/// What a size counts for where it is not known.
+const USUAL_SIZE: i64 = 64;
 
 /// What the memory plan came to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MemoryReport {
     /// Bytes of the arena.
     pub arena: Dim,
+    /// Bytes of the temporaries that are alive at once, at the step where that is most (with sizes of 64 where they are not known):
+    /// no arena of these steps in this order can be smaller.
+    pub alive: Dim,
     /// Bytes of all temporaries, had each its own place.
     pub unshared: Dim,
     /// Temporaries computed in the place of another.
@@ -33,50 +45,13 @@ pub struct MemoryReport {
 
 /// Gives each temporary its offset in the arena.
 pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
-    let last = last_uses(plan);
-    let mut slots = Slots::default();
-    let mut slot_of: Vec<Option<usize>> = vec![None; plan.buffers.len()];
     let mut report = MemoryReport::default();
-    for (i, step) in plan.steps.iter().enumerate() {
-        let (reads, writes) = step.accesses(&plan.kernels);
-        let dies = |b: BufferId| slot_of[b.index()].is_some() && last[b.index()] == i;
-        let dying: SmallVec<[BufferId; 6]> = {
-            let mut all: SmallVec<[BufferId; 6]> = reads.iter().copied().filter(|&b| dies(b)).collect();
-            all.sort_unstable();
-            all.dedup();
-            all
-        };
-        let mut taken: SmallVec<[BufferId; 2]> = SmallVec::new();
-        for &b in &writes {
-            if slot_of[b.index()].is_some() || !matches!(plan.buffers[b.index()].place, Place::Temp(_)) {
-                continue;
-            }
-            let size = bytes(plan, b);
-            report.unshared = &report.unshared + &size;
-            let place = dying
-                .iter()
-                .copied()
-                .find(|&r| !taken.contains(&r) && bytes(plan, r) == size && is_in_place(step, &plan.kernels, r, b));
-            slot_of[b.index()] = Some(match place {
-                Some(r) => {
-                    taken.push(r);
-                    report.in_place += 1;
-                    slot_of[r.index()].unwrap_or_default()
-                }
-                None => slots.take(size),
-            });
-        }
-        let unused = writes.iter().copied().filter(|b| last[b.index()] == i && slot_of[b.index()].is_some());
-        let freed: SmallVec<[BufferId; 6]> =
-            dying.iter().copied().chain(unused).filter(|b| !taken.contains(b)).collect();
-        for b in freed {
-            slots.give_back(slot_of[b.index()].unwrap_or_default());
-        }
-    }
-    let (offsets, arena) = slots.offsets();
-    for (b, slot) in plan.buffers.iter_mut().zip(slot_of) {
-        if let (Place::Temp(offset), Some(slot)) = (&mut b.place, slot) {
-            *offset = offsets[slot].clone();
+    let (lives, of) = lives(plan, &mut report);
+    report.alive = most_alive(&lives, plan.steps.len());
+    let (offsets, arena) = arrange(&lives);
+    for (b, life) in plan.buffers.iter_mut().zip(of) {
+        if let (Place::Temp(offset), Some(life)) = (&mut b.place, life) {
+            *offset = offsets[life].clone();
         }
     }
     plan.arena = arena.clone();
@@ -84,114 +59,162 @@ pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
     report
 }
 
-/// Slots of the arena, and which are free.
-#[derive(Default)]
-struct Slots {
-    sizes: Vec<Dim>,
-    /// Free slots of constant size, by size.
-    free: BTreeMap<i64, Vec<usize>>,
-    /// Free slots of symbolic size, by polynomial.
-    free_symbolic: BTreeMap<Dim, Vec<usize>>,
+/// The bytes of temporaries that are alive at once, at the step of a plan where that is most: [`MemoryReport::alive`].
+pub fn alive(plan: &Plan) -> Dim {
+    most_alive(&lives(plan, &mut MemoryReport::default()).0, plan.steps.len())
 }
 
-impl Slots {
-    fn take(&mut self, size: Dim) -> usize {
-        let found = match size.as_const() {
-            // At most twice what is needed, so that a small buffer does not hold a large slot.
-            Some(n) => self.free.range_mut(n..=n.saturating_mul(2)).find_map(|(_, v)| v.pop()),
-            None => self.free_symbolic.get_mut(&size).and_then(Vec::pop),
-        };
-        found.unwrap_or_else(|| {
-            self.sizes.push(size);
-            self.sizes.len() - 1
-        })
-    }
+/// The steps in which memory of one size is in use, by one temporary or by several that follow in its place.
+struct Life {
+    size: Dim,
+    first: usize,
+    last: usize,
+}
 
-    fn give_back(&mut self, slot: usize) {
-        let size = &self.sizes[slot];
-        match size.as_const() {
-            Some(n) => self.free.entry(n).or_default().push(slot),
-            None => self.free_symbolic.entry(size.clone()).or_default().push(slot),
+/// The lives of all temporaries, and for each buffer which is its.
+fn lives(plan: &Plan, report: &mut MemoryReport) -> (Vec<Life>, Vec<Option<usize>>) {
+    let accesses: Vec<_> = plan.steps.iter().map(|s| s.accesses(&plan.kernels)).collect();
+    let mut last = vec![0; plan.buffers.len()];
+    for (i, (reads, writes)) in accesses.iter().enumerate() {
+        for b in reads.iter().chain(writes) {
+            last[b.index()] = i;
         }
     }
-
-    /// Where each slot starts, and where the last one ends.
-    fn offsets(&self) -> (Vec<Dim>, Dim) {
-        let mut at = Dim::from(0);
-        let mut offsets = Vec::with_capacity(self.sizes.len());
-        for size in &self.sizes {
-            offsets.push(at.clone());
-            let rounded = &size.ceildiv(Dim::from(ALIGN)) * ALIGN;
-            at = &at + &rounded;
+    let mut lives: Vec<Life> = Vec::new();
+    let mut of: Vec<Option<usize>> = vec![None; plan.buffers.len()];
+    for (i, (reads, writes)) in accesses.iter().enumerate() {
+        let mut taken: SmallVec<[BufferId; 2]> = SmallVec::new();
+        for &b in writes {
+            if of[b.index()].is_some() || !matches!(plan.buffers[b.index()].place, Place::Temp(_)) {
+                continue;
+            }
+            let size = bytes(plan, b);
+            report.unshared = &report.unshared + &size;
+            let mut dying = reads.iter().copied().filter(|r| last[r.index()] == i && !taken.contains(r));
+            let place = dying.find(|r| {
+                let same = of[r.index()].is_some_and(|life| lives[life].size == size);
+                same && is_in_place(&plan.steps[i], &plan.kernels, *r, b)
+            });
+            let life = match place.and_then(|r| Some((r, of[r.index()]?))) {
+                Some((r, life)) => {
+                    taken.push(r);
+                    report.in_place += 1;
+                    lives[life].last = last[b.index()];
+                    life
+                }
+                None => {
+                    lives.push(Life { size, first: i, last: last[b.index()] });
+                    lives.len() - 1
+                }
+            };
+            of[b.index()] = Some(life);
         }
-        (offsets, at)
     }
+    (lives, of)
 }
 
 fn bytes(plan: &Plan, b: BufferId) -> Dim {
     let decl = &plan.buffers[b.index()];
-    &decl.len * decl.dtype.size() as i64
+    let size = decl.dtype.size() as i64;
+    match decl.len.as_const().and_then(|n| n.checked_mul(size)) {
+        Some(n) => Dim::from(n),
+        None => &decl.len * size,
+    }
 }
 
-/// The last step that touches each buffer.
-fn last_uses(plan: &Plan) -> Vec<usize> {
-    let mut last = vec![0; plan.buffers.len()];
-    for (i, step) in plan.steps.iter().enumerate() {
-        let (reads, writes) = step.accesses(&plan.kernels);
-        for b in reads.iter().chain(&writes) {
-            last[b.index()] = i;
+/// The bytes alive at the step where they are most.
+fn most_alive(lives: &[Life], steps: usize) -> Dim {
+    let mut change = vec![0i64; steps + 1];
+    for life in lives {
+        let usual = usual(&life.size);
+        change[life.first] = change[life.first].saturating_add(usual);
+        change[life.last + 1] = change[life.last + 1].saturating_sub(usual);
+    }
+    let mut now = 0i64;
+    let mut most = (0i64, 0usize);
+    for (i, c) in change.iter().enumerate() {
+        now = now.saturating_add(*c);
+        if now > most.0 {
+            most = (now, i);
         }
     }
-    last
-}
-
-/// Whether a step may write `to` over `from`: each element is stored after every load of it, by the same iteration.
-fn is_in_place(step: &Step, kernels: &[Arc<Kernel>], from: BufferId, to: BufferId) -> bool {
-    let StepKind::Launch(l) = &step.kind else { return false };
-    let kernel = &kernels[l.kernel as usize];
-    let position = |b: BufferId| l.buffers.iter().position(|x| *x == b).map(|i| Memory::Buffer(i as u32));
-    let (Some(from), Some(to)) = (position(from), position(to)) else { return false };
-    let mut accesses = Accesses { from, to, loads: Vec::new(), stores: Vec::new(), others: false };
-    accesses.walk(&kernel.body, 0);
-    // One store, whose value every load of its element feeds: a backend may move loads, but not past what needs them.
-    let ([store], [first, rest @ ..]) = (accesses.stores.as_slice(), accesses.loads.as_slice()) else { return false };
-    !accesses.others && first == store && rest.iter().all(|l| l == store)
-}
-
-/// The places at which a kernel loads one buffer and stores another.
-struct Accesses {
-    from: Memory,
-    to: Memory,
-    /// The loop that holds the access, counted in order of entry, and the index.
-    loads: Vec<(usize, Dim)>,
-    stores: Vec<(usize, Dim)>,
-    /// Whether it stores anything else.
-    others: bool,
-}
-
-impl Accesses {
-    fn walk(&mut self, l: &Loop, id: usize) -> usize {
-        self.block(&l.body, id, id + 1)
-    }
-
-    fn block(&mut self, block: &[Stmt], id: usize, mut next: usize) -> usize {
-        for stmt in block {
-            match stmt {
-                Stmt::Let { expr: Expr::Load { memory, index, .. }, .. } if *memory == self.from => {
-                    self.loads.push((id, index.clone()));
-                }
-                Stmt::Let { .. } => {}
-                Stmt::Store { memory, index, .. } => {
-                    if *memory == self.to {
-                        self.stores.push((id, index.clone()));
-                    } else {
-                        self.others = true;
-                    }
-                }
-                Stmt::Loop(l) => next = self.walk(l, next),
-                Stmt::If { body, .. } => next = self.block(body, id, next),
-            }
+    let alive = lives.iter().filter(|l| (l.first..=l.last).contains(&most.1));
+    let (mut constant, mut symbolic) = (0i64, Dim::ZERO);
+    for life in alive {
+        match life.size.as_const().and_then(|n| constant.checked_add(n)) {
+            Some(sum) => constant = sum,
+            None => symbolic = &symbolic + &life.size,
         }
-        next
     }
+    &symbolic + constant
+}
+
+/// A size with 64 for each symbol.
+fn usual(size: &Dim) -> i64 {
+    size.as_const()
+        .or_else(|| size.substitute(&|_| Some(Dim::from(USUAL_SIZE))).as_const())
+        .unwrap_or(USUAL_SIZE)
+        .max(0)
+}
+
+/// An offset for each life, and where the arena ends.
+fn arrange(lives: &[Life]) -> (Vec<Dim>, Dim) {
+    // By the polynomial that sizes are multiples of, the lives with their multiples; constants, multiples of 1, come first.
+    let mut families: BTreeMap<Option<Dim>, Vec<(usize, i64)>> = BTreeMap::new();
+    // What shares only with its own size.
+    let mut others: BTreeMap<Dim, Vec<usize>> = BTreeMap::new();
+    for (i, life) in lives.iter().enumerate() {
+        match multiple(&life.size) {
+            Some((of, n)) => families.entry(of).or_default().push((i, n)),
+            None => others.entry(life.size.clone()).or_default().push(i),
+        }
+    }
+    let mut offsets = vec![Dim::ZERO; lives.len()];
+    let mut end = Dim::ZERO;
+    let span = |i: usize, size: i64| Span { first: lives[i].first, last: lives[i].last, size };
+    for (of, members) in families {
+        let spans: Vec<Span> = members.iter().map(|&(i, n)| span(i, n)).collect();
+        let (places, total) = place(&spans);
+        let scaled = |n: i64| of.as_ref().map_or(Dim::from(n), |of| of * n);
+        for (&(i, _), n) in members.iter().zip(places) {
+            offsets[i] = &end + &scaled(n);
+        }
+        end = &end + &scaled(total);
+    }
+    for (size, members) in others {
+        let spans: Vec<Span> = members.iter().map(|&i| span(i, 1)).collect();
+        let (places, total) = place(&spans);
+        let rounded = &size.ceildiv(Dim::from(ALIGN)) * ALIGN;
+        for (&i, n) in members.iter().zip(places) {
+            offsets[i] = &end + &(&rounded * n);
+        }
+        end = &end + &(&rounded * total);
+    }
+    (offsets, end)
+}
+
+/// A size as a multiple of a polynomial, in bytes rounded up to cache lines; `None` in place of the polynomial 1.
+///
+/// `None` for a symbolic size of few bytes an element, which rounding would make much larger.
+fn multiple(size: &Dim) -> Option<(Option<Dim>, i64)> {
+    let lines = |n: i64| n.checked_add(ALIGN - 1).map(|n| n / ALIGN * ALIGN);
+    if let Some(n) = size.as_const() {
+        return Some((None, lines(n.max(0))?));
+    }
+    let all = size.terms().iter().map(|t| t.coefficient()).chain([size.constant_part()]);
+    let n = all.fold(0, gcd);
+    if n < LARGE && n % ALIGN != 0 || n == 0 {
+        return None;
+    }
+    let of = size.floordiv(Dim::from(n));
+    (&of * n == *size).then_some((Some(of), lines(n)?))
+}
+
+/// The greatest common divisor; of 0 and a number, that number.
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    i64::try_from(a).unwrap_or(1)
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use lehr_backends::cpu::{Compiler, Options as CodeOptions, Pool, Program};
+use lehr_backends::cpu::code::{Emitter, With};
+use lehr_backends::cpu::{Cache, Compiler, Options as CodeOptions, Pool, Program};
 use lehr_ir::graph::Graph;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::target::Vectors;
@@ -11,6 +12,7 @@ use lehr_ir::{Array, Target};
 use lehr_passes::compile::lower_to_plan;
 
 use super::{Call, Values, Workspace};
+use crate::cache::KernelCounts;
 use crate::error::{Error, Result};
 use crate::explain::Listing;
 use crate::function::Source;
@@ -21,6 +23,8 @@ use crate::options::Options;
 pub(crate) struct Cpu {
     program: Arc<Program>,
     pool: Arc<Pool>,
+    /// Why the cache was not used, if it was to be.
+    refused: Option<String>,
 }
 
 impl Cpu {
@@ -28,8 +32,24 @@ impl Cpu {
         let machine = Machine::get(options.vectors)?;
         let lowered = lower_to_plan(graph, &machine.target, options.passes.rematerialize);
         let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
-        let program = Program::new(plan, &machine.compiler).map_err(|e| Error::Backend(e.to_string()))?;
-        Ok(Self { program, pool: Host::get().pool(options.threads) })
+        // Opened anew each time, which costs two system calls: folders come and go.
+        let (cache, refused) = match options.cache.resolve().map(|(folder, most)| Cache::open(&folder, most)) {
+            Some(Ok(cache)) => (Some(cache), None),
+            Some(Err(why)) => (None, Some(why.to_string())),
+            None => (None, None),
+        };
+        // The threads that will run the program have nothing to do yet.
+        let pool = Host::get().pool(options.threads);
+        let with = With { cache: cache.as_ref(), pool: Some(&pool) };
+        let program = Program::new_with(plan, &machine.compiler, with).map_err(|e| Error::Backend(e.to_string()))?;
+        Ok(Self { program, pool, refused })
+    }
+
+    /// How many kernels were compiled, and how many were there.
+    pub(crate) fn kernel_counts(&self) -> KernelCounts {
+        let reports = self.program.code().reports();
+        let cached = reports.iter().filter(|r| r.emitter == Emitter::Cache).count();
+        KernelCounts { compiled: reports.len() - cached, cached, refused: self.refused.clone() }
     }
 
     /// New values go to spare arrays, and take effect together when all steps have run.

@@ -12,14 +12,15 @@ use lehr_ir::plan::{Contract, Place, StepKind};
 use lehr_ir::{Dim, Plan};
 use lehr_passes::compile::{Lowered, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
-use lehr_passes::plan_memory::MemoryReport;
+use lehr_passes::plan_memory::{self, MemoryReport};
 use lehr_passes::{PassCx, PassRecord, pipeline};
 
 use super::cost::{add, plan_cost, step_cost};
 use super::diff::diff;
 use super::number::Numbers;
 use super::{
-    ExplainOptions, Explanation, GroupExplanation, KernelExplanation, Member, MemoryExplanation, PassExplanation,
+    BlockMemory, ExplainOptions, Explanation, GroupExplanation, KernelExplanation, Member, MemoryExplanation,
+    PassExplanation,
 };
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -38,6 +39,7 @@ pub(super) fn collect(graph: &Graph, options: &Options, explain: &ExplainOptions
         plan: None,
         memory: None,
         total: None,
+        kernel_counts: None,
         failure: None,
         options: explain.clone(),
         sizes: Bindings::default(),
@@ -180,8 +182,10 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
     let results = sum(&|p| matches!(p, Place::Output(_) | Place::NewVariable(_)));
     let constants = sum(&|p| matches!(p, Place::Constant(_)));
     let peak = &(&(&arguments + &results) + &constants) + &report.arena;
-    let MemoryReport { arena, unshared, in_place, rematerialized } = report;
-    MemoryExplanation { arena, unshared, in_place, rematerialized, arguments, results, constants, peak }
+    let MemoryReport { arena, alive, unshared, in_place, rematerialized } = report;
+    let block = |p: &&Plan| BlockMemory { name: p.name.clone(), arena: p.arena.clone(), alive: plan_memory::alive(p) };
+    let blocks = plan.with_nested().iter().skip(1).map(block).collect();
+    MemoryExplanation { arena, alive, unshared, in_place, rematerialized, arguments, results, constants, peak, blocks }
 }
 
 fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<Vec<KernelExplanation>> {

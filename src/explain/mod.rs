@@ -26,6 +26,7 @@ use lehr_ir::loc::Loc;
 use lehr_ir::{Dim, Plan, Type};
 use lehr_passes::fuse::GroupKind;
 
+use crate::cache::KernelCounts;
 use crate::error::{Error, Result, list, nearest};
 use crate::executable::Executable;
 use crate::function::Function;
@@ -65,6 +66,8 @@ pub struct Explanation {
     pub memory: Option<MemoryExplanation>,
     /// The cost of a call in all its steps, where there is a plan.
     pub total: Option<Cost>,
+    /// How many kernels the program compiled and how many a cache had, where it is a program that is explained.
+    pub kernel_counts: Option<KernelCounts>,
     /// Why there is nothing more, if a stage failed.
     pub failure: Option<String>,
     options: ExplainOptions,
@@ -162,6 +165,9 @@ pub struct KernelExplanation {
 pub struct MemoryExplanation {
     /// Of the arena that temporaries share.
     pub arena: Dim,
+    /// Of the temporaries that are alive at once, at the step where that is most: no arena could be smaller.
+    /// Where sizes are not known, the step is that for sizes of 64.
+    pub alive: Dim,
     /// Of all temporaries, had each its own place.
     pub unshared: Dim,
     /// Temporaries that are computed in the place of another.
@@ -176,6 +182,20 @@ pub struct MemoryExplanation {
     pub constants: Dim,
     /// Of everything together: what a call holds at most.
     pub peak: Dim,
+    /// Of the plans inside loops and branches, whose arenas lie among the temporaries.
+    pub blocks: Vec<BlockMemory>,
+}
+
+/// The temporaries of a plan inside a loop or branch, in bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct BlockMemory {
+    /// The plan's name.
+    pub name: String,
+    /// Of its arena.
+    pub arena: Dim,
+    /// Of its temporaries that are alive at once, as [`MemoryExplanation::alive`].
+    pub alive: Dim,
 }
 
 /// Which sections an explanation has.
@@ -203,7 +223,7 @@ pub struct ExplainOptions {
     pub clif: bool,
     /// The machine code of each kernel.
     pub asm: bool,
-    /// How long each pass took; not the same from one time to the next.
+    /// How long each pass took, and how many kernels a cache had; not the same from one time to the next.
     pub timings: bool,
 }
 
@@ -299,7 +319,9 @@ impl Program {
 
     /// As [`Program::explain`], with these sections.
     pub fn explain_with(&self, explain: &ExplainOptions) -> Explanation {
-        collect::collect(self.source_graph(), self.options(), explain).0
+        let mut explanation = collect::collect(self.source_graph(), self.options(), explain).0;
+        explanation.kernel_counts = Some(self.kernel_counts());
+        explanation
     }
 }
 

@@ -49,6 +49,10 @@ impl fmt::Display for Explanation {
         if show.timings {
             writeln!(f, "\n== timings")?;
             self.passes.iter().try_for_each(|p| writeln!(f, "{:>12.1?}  {}", p.duration, p.name))?;
+            if let Some(counts) = &self.kernel_counts {
+                writeln!(f, "kernels compiled: {}, from the cache: {}", counts.compiled, counts.cached)?;
+                counts.refused.iter().try_for_each(|why| writeln!(f, "no cache: {why}"))?;
+            }
         }
         match &self.failure {
             None => Ok(()),
@@ -158,6 +162,7 @@ impl Explanation {
         writeln!(f, "\n== memory in bytes")?;
         let rows = [
             ("arena", &m.arena),
+            ("temporaries, alive at once", &m.alive),
             ("temporaries, unshared", &m.unshared),
             ("inputs and variables", &m.arguments),
             ("outputs and new values", &m.results),
@@ -166,6 +171,10 @@ impl Explanation {
         ];
         for (name, dim) in rows {
             writeln!(f, "  {name}: {}", self.amount(dim))?;
+        }
+        for b in &m.blocks {
+            let (arena, alive) = (self.amount(&b.arena), self.amount(&b.alive));
+            writeln!(f, "  arena of the block @{}: {arena}; alive at once: {alive}", b.name)?;
         }
         if let Some((count, before)) = &m.rematerialized {
             writeln!(

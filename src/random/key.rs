@@ -4,6 +4,8 @@ use lehr_ir::ops::random::{threefry2x32, threefry2x32_lanes};
 
 /// How many blocks of a stream are made together.
 const LANES: usize = 16;
+/// Blocks that take about as long to make as a thread to start, ten times over.
+const WORTH_A_THREAD: usize = 1 << 15;
 
 /// A key of a random stream: two words. Equal keys give equal numbers, on every machine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,11 +54,31 @@ impl Key {
         (0u64..).map(move |i| threefry2x32(self.0, [(i >> 32) as u32, i as u32])[0])
     }
 
-    /// What `f` makes of the first blocks of the stream, each of two words.
-    pub(crate) fn draw<T>(self, count: usize, f: impl Fn(u32, u32) -> T) -> Vec<T> {
+    /// What `f` makes of the first blocks of the stream, each of two words. Many are made on several threads.
+    pub(crate) fn draw<T: Send>(self, count: usize, f: impl Fn(u32, u32) -> T + Sync) -> Vec<T> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.min(count / WORTH_A_THREAD).max(1);
+        let part = count.div_ceil(threads);
+        // A block depends on its position alone, so that it does not matter who makes it.
+        std::thread::scope(|scope| {
+            let make = |start: usize| self.draw_part(start, part.min(count - start), &f);
+            let others: Vec<_> = (1..threads).map(|t| scope.spawn(move || make(t * part))).collect();
+            let mut all = make(0);
+            all.reserve_exact(count - all.len());
+            for other in others {
+                match other.join() {
+                    Ok(part) => all.extend(part),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        })
+    }
+
+    fn draw_part<T>(self, start: usize, count: usize, f: impl Fn(u32, u32) -> T) -> Vec<T> {
         let mut out = Vec::with_capacity(count);
         while out.len() < count {
-            let at = |i: usize| (out.len() + i) as u64;
+            let at = |i: usize| (start + out.len() + i) as u64;
             let counters = [std::array::from_fn(|i| (at(i) >> 32) as u32), std::array::from_fn(|i| at(i) as u32)];
             let [a, b]: [[u32; LANES]; 2] = threefry2x32_lanes(self.0, counters);
             let left = count - out.len();
@@ -96,5 +118,20 @@ impl Keys {
         let key = self.key.fold_in(self.count);
         self.count = self.count.wrapping_add(1);
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_the_same_on_any_number_of_threads() {
+        let key = Key::new(5);
+        for count in [0, 1, WORTH_A_THREAD, 2 * WORTH_A_THREAD + 1, 5 * WORTH_A_THREAD - 7] {
+            let want: Vec<(u32, u32)> =
+                (0..count as u32).map(|i| threefry2x32(key.0, [0, i])).map(|[a, b]| (a, b)).collect();
+            assert!(key.draw(count, |a, b| (a, b)) == want, "{count}");
+        }
     }
 }

@@ -31,6 +31,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/contract/tiles.rs",
     "backends/src/cpu/contract/workspace.rs",
     "backends/src/cpu/emit/tests/mod.rs",
+    "backends/src/cpu/pages.rs",
     "backends/src/cpu/pool.rs",
     "backends/src/cpu/program.rs",
     "backends/src/cpu/run.rs",

@@ -1,5 +1,6 @@
 //! Memory against compute: values computed again where that lowers the planned peak.
 
+use lehr::Dim;
 use lehr::passes::rematerialize::Rematerialize;
 use lehr::prelude::*;
 
@@ -46,4 +47,78 @@ fn cheap_values_are_computed_again_where_it_lowers_the_peak() {
         exe.run([("x", Array::new(&[64, 32], x).unwrap())]).unwrap().into_iter().collect()
     };
     assert_eq!(run(Rematerialize::Never), run(Rematerialize::Always));
+}
+
+/// The training step of a perceptron.
+fn perceptron(batch: Dim) -> Function {
+    let mut keys = Keys::new(7);
+    let layers: Vec<Dense> = [784, 512, 256, 10].windows(2).map(|w| Dense::new(w[0], w[1], &mut keys)).collect();
+    let x = Tensor::input("x", F32, (batch.clone(), 784));
+    let y = Tensor::input("y", I64, [batch]);
+    let mut cx = Context::train();
+    let mut h = layers[0].forward(&x, &mut cx);
+    for layer in &layers[1..] {
+        h = layer.forward(&h.relu(), &mut cx);
+    }
+    Adam::new(1e-3).minimize(&losses::softmax_cross_entropy(&h, &y).mean(), &layers).unwrap()
+}
+
+/// Residual layers with the gradients of all their weights.
+fn residual(layers: usize) -> Function {
+    let mut x = Tensor::input("x", F32, (8, 64));
+    let mut weights = Vec::new();
+    for i in 0..layers {
+        let w = Tensor::variable(&format!("w{i}"), Array::zeros(F32, &[64, 64]));
+        let b = Tensor::variable(&format!("b{i}"), Array::zeros(F32, &[64]));
+        x = &x + (x.matmul(&w) + &b).relu();
+        weights.push((w, b));
+    }
+    let (value, slopes) = value_and_grad(&x.sum(), &weights);
+    let mut f = Function::new("residual").output("value", &value);
+    for (i, (w, b)) in slopes.iter().enumerate() {
+        f = f.output(&format!("w{i}"), w).output(&format!("b{i}"), b);
+    }
+    f
+}
+
+/// The training step of a recurrent network.
+fn recurrent() -> Function {
+    let mut keys = Keys::new(3);
+    let (lstm, out) = (nn::Lstm::new(28, 64, &mut keys), Dense::new(64, 10, &mut keys));
+    let (x, y) = (Tensor::input("x", F32, (32, 28, 28)), Tensor::input("y", I64, [32]));
+    let mut cx = Context::train();
+    let (_, last) = lstm.run(&x, None, &mut cx);
+    let loss = losses::softmax_cross_entropy(&out.forward(&last.h, &mut cx), &y).mean();
+    Adam::new(1e-3).minimize(&loss, &(lstm, out)).unwrap()
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn arenas_are_hardly_larger_than_what_is_alive_at_once() {
+    let options =
+        Options::default().backend(Backend::Cpu).vectors(lehr::Vectors::Portable).rematerialize(Rematerialize::Never);
+    let rows = [
+        ("mlp_train", perceptron(128.into())),
+        ("mlp_train of any batch", perceptron(Dim::symbol("batch").unwrap())),
+        ("deep_10", residual(10)),
+        ("deep_100", residual(100)),
+        ("lstm", recurrent()),
+    ];
+    let mut text = String::new();
+    for (name, f) in rows {
+        let mut e = f.explain(&options).unwrap();
+        if name.ends_with("any batch") {
+            e = e.at([("batch", 128)]).unwrap();
+        }
+        let memory = e.memory.as_ref().unwrap();
+        text += &format!("{name}: arena {}, alive at once {}\n", memory.arena, memory.alive);
+        let at = |d: &Dim| d.substitute(&|_| Some(Dim::from(128))).as_const().unwrap();
+        assert!(at(&memory.arena) * 10 <= at(&memory.alive) * 11, "{text}");
+        for b in &memory.blocks {
+            text += &format!("  @{}: arena {}, alive at once {}\n", b.name, b.arena, b.alive);
+            assert!(at(&b.arena) * 10 <= at(&b.alive) * 11, "{text}");
+        }
+        assert!(e.to_string().contains(&format!("  temporaries, alive at once: {}", memory.alive)));
+    }
+    insta::assert_snapshot!(text);
 }

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod allocator;
+mod cache;
 mod digits;
 mod inputs;
 mod installation;

@@ -10,8 +10,8 @@
 #![expect(unsafe_code, reason = "calling and freeing compiled code")]
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::Context;
@@ -23,8 +23,10 @@ use cranelift_module::{Module, default_libcall_names};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::target::Vectors;
 
+use super::cache::{Cache, Identity, Key, Machine as MachineCode};
 use super::emit::{self, EmitError, KernelContext, Machine, signature};
 use super::isa::{self, TargetFacts};
+use super::pool::Pool;
 use super::wide::{self, WideError, Width};
 
 /// Makes code. One serves a whole process; it is shared by reference.
@@ -34,6 +36,8 @@ pub struct Compiler {
     /// The wide emitter's vectors, if it is used.
     width: Option<Width>,
     options: Options,
+    /// What all its code depends on, for keys of kept code.
+    identity: OnceLock<Identity>,
     fail_install: AtomicBool,
 }
 
@@ -59,6 +63,15 @@ impl Default for Options {
             texts: false,
         }
     }
+}
+
+/// What one compilation may use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct With<'a> {
+    /// Where code is taken from and kept.
+    pub cache: Option<&'a Cache>,
+    /// The threads that compile, instead of [`Options::threads`] started for it.
+    pub pool: Option<&'a Pool>,
 }
 
 /// Why there is no code.
@@ -109,6 +122,8 @@ pub enum Emitter {
     Wide(Width),
     /// Cranelift, with why not the wide emitter where that was in use.
     Cranelift(Option<WideError>),
+    /// One of the two, in an earlier compilation whose code a [`Cache`] kept.
+    Cache,
 }
 
 impl std::fmt::Display for Emitter {
@@ -117,6 +132,7 @@ impl std::fmt::Display for Emitter {
             Self::Wide(width) => f.write_str(width.name()),
             Self::Cranelift(None) => f.write_str("Cranelift"),
             Self::Cranelift(Some(why)) => write!(f, "Cranelift: {why}"),
+            Self::Cache => f.write_str("the cache"),
         }
     }
 }
@@ -139,7 +155,7 @@ impl Compiler {
             Vectors::Avx2 => forced(Width::Avx2)?,
             _ => None,
         };
-        Ok(Self { isa, machine, width, options, fail_install: AtomicBool::new(false) })
+        Ok(Self { isa, machine, width, options, identity: OnceLock::new(), fail_install: AtomicBool::new(false) })
     }
 
     /// What passes may know of the machine, as this compiler uses it.
@@ -161,8 +177,54 @@ impl Compiler {
     /// # Errors
     /// [`CompileError`]: the first kernel in order that has no code, or why the code could not be installed.
     pub fn compile(&self, kernels: &[&Kernel]) -> Result<Arc<CodeUnit>, CompileError> {
-        let compiled = self.compile_all(kernels).into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.compile_with(kernels, With::default())
+    }
+
+    /// As [`Compiler::compile`], with code from a cache as far as it has any. What it has not is compiled and then kept there.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`]; a cache that does not work is no error.
+    pub fn compile_with(&self, kernels: &[&Kernel], with: With<'_>) -> Result<Arc<CodeUnit>, CompileError> {
+        // Texts are made with the code, so that kept code is of no use where they are asked for.
+        let cached = with.cache.filter(|_| !self.options.texts && !kernels.is_empty());
+        let compiled = match cached {
+            Some(cache) => self.compile_cached(kernels, cache, with.pool)?,
+            None => self.compile_all(kernels, with.pool).into_iter().collect::<Result<Vec<_>, _>>()?,
+        };
         self.install(compiled).map(Arc::new)
+    }
+
+    fn compile_cached(
+        &self,
+        kernels: &[&Kernel],
+        cache: &Cache,
+        pool: Option<&Pool>,
+    ) -> Result<Vec<Compiled>, CompileError> {
+        let start = Instant::now();
+        let identity = self.identity.get_or_init(|| Identity::of(self.isa.as_ref(), self.width, &self.options));
+        let keys: Vec<Key> = kernels.iter().map(|k| identity.kernel(k)).collect();
+        let unit = identity.unit(&keys);
+        let mut found = cache.find(&unit, &keys);
+        let looked_up = start.elapsed();
+        let missing: Vec<&Kernel> =
+            kernels.iter().zip(&found.code).filter(|(_, code)| code.is_none()).map(|(k, _)| *k).collect();
+        let mut made = self.compile_all(&missing, pool).into_iter();
+        let mut compiled = Vec::with_capacity(kernels.len());
+        for (kernel, code) in kernels.iter().zip(&mut found.code) {
+            match code.as_mut() {
+                // The time of looking up is that of all; it is told once.
+                Some(code) => {
+                    let time = if compiled.is_empty() { looked_up } else { Duration::ZERO };
+                    compiled.push(Compiled::cached(kernel, std::mem::take(code), time));
+                }
+                None => compiled.extend(made.next().transpose()?),
+            }
+        }
+        if !found.whole {
+            let kept: Vec<(Key, &MachineCode)> = keys.iter().copied().zip(compiled.iter().map(|c| &c.code)).collect();
+            cache.keep(&unit, &kept, &found);
+        }
+        Ok(compiled)
     }
 
     /// Makes the next installations fail, for tests of what callers do then.
@@ -171,36 +233,28 @@ impl Compiler {
         self.fail_install.store(fail, Ordering::Relaxed);
     }
 
-    fn compile_all(&self, kernels: &[&Kernel]) -> Vec<Result<Compiled, CompileError>> {
-        let threads = self.options.threads.min(kernels.len());
-        if threads <= 1 {
-            let mut worker = Worker::default();
-            return kernels.iter().map(|k| self.compile_one(k, &mut worker)).collect();
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut worker = Worker::default();
-            let mut done = Vec::new();
-            while let Some((i, kernel)) =
-                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, kernels.get(i)?)))
-            {
-                done.push((i, self.compile_one(kernel, &mut worker)));
+    /// Compiles kernels on the threads of a pool, or of one made for it. The code does not depend on which thread makes it.
+    fn compile_all(&self, kernels: &[&Kernel], pool: Option<&Pool>) -> Vec<Result<Compiled, CompileError>> {
+        let own;
+        let pool = match pool {
+            Some(pool) => pool,
+            None => {
+                own = Pool::new(self.options.threads.min(kernels.len()));
+                &own
             }
-            done
         };
-        let mut all = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
-            for other in others {
-                match other.join() {
-                    Ok(done) => all.extend(done),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+        let workers: Vec<Mutex<Worker>> = (0..pool.threads()).map(|_| Mutex::default()).collect();
+        let done: Vec<OnceLock<Result<Compiled, CompileError>>> = kernels.iter().map(|_| OnceLock::new()).collect();
+        pool.for_each(kernels.len(), 1, &|worker, range| {
+            // A worker has one call at a time, so that nobody waits.
+            let mut worker = workers[worker].lock().unwrap_or_else(PoisonError::into_inner);
+            for i in range {
+                let _ = done[i].set(self.compile_one(kernels[i], &mut worker));
             }
-            all
         });
-        all.sort_by_key(|(i, _)| *i);
-        all.into_iter().map(|(_, r)| r).collect()
+        // Every index was in one range; if not, that is an error like another.
+        let missing = || Err(CompileError::Install("a kernel was not compiled".to_owned()));
+        done.into_iter().map(|r| r.into_inner().unwrap_or_else(missing)).collect()
     }
 
     /// The wide code of a kernel, or why there is none.
@@ -225,7 +279,7 @@ impl Compiler {
                     scratch_bytes: emit::scratch_bytes(kernel),
                     time: start.elapsed(),
                 };
-                return Ok(Compiled { alignment: wide::ALIGNMENT, bytes: code.bytes, report });
+                return Ok(Compiled { code: MachineCode { alignment: wide::ALIGNMENT, bytes: code.bytes }, report });
             }
             Err(why) => Emitter::Cranelift(why),
         };
@@ -258,7 +312,7 @@ impl Compiler {
             scratch_bytes: emit::scratch_bytes(kernel),
             time: start.elapsed(),
         };
-        Ok(Compiled { alignment: u64::from(alignment), bytes, report })
+        Ok(Compiled { code: MachineCode { alignment, bytes }, report })
     }
 
     fn install(&self, compiled: Vec<Compiled>) -> Result<CodeUnit, CompileError> {
@@ -280,7 +334,7 @@ impl Compiler {
             let mut ids = Vec::new();
             for c in &compiled {
                 let id = module.declare_anonymous_function(&signature).map_err(fail)?;
-                module.define_function_bytes(id, c.alignment, &c.bytes, &[]).map_err(fail)?;
+                module.define_function_bytes(id, u64::from(c.code.alignment), &c.code.bytes, &[]).map_err(fail)?;
                 ids.push(id);
             }
             module.finalize_definitions().map_err(fail)?;
@@ -371,7 +425,22 @@ impl Default for Worker {
 }
 
 struct Compiled {
-    alignment: u64,
-    bytes: Vec<u8>,
+    code: MachineCode,
     report: Report,
+}
+
+impl Compiled {
+    fn cached(kernel: &Kernel, code: MachineCode, time: Duration) -> Self {
+        let report = Report {
+            name: kernel.name.clone(),
+            emitter: Emitter::Cache,
+            clif: String::new(),
+            optimized: String::new(),
+            disassembly: String::new(),
+            code_bytes: code.bytes.len(),
+            scratch_bytes: emit::scratch_bytes(kernel),
+            time,
+        };
+        Self { code, report }
+    }
 }

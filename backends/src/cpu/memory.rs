@@ -1,37 +1,44 @@
 //! Aligned memory for temporaries and scratch.
 
-/// One cache line, the unit in which memory is allotted.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-#[expect(dead_code, reason = "the bytes are reached through pointers")]
-struct Line([u8; 64]);
+use super::pages;
+
+/// Bytes that start at a multiple of this, one cache line.
+const LINE: usize = 64;
 
 /// Bytes that start at a multiple of 64; they grow on demand and are then kept.
 #[derive(Debug, Default)]
 pub(super) struct Aligned {
-    lines: Vec<Line>,
+    /// Room for one line more than asked for, since an allocation of another alignment would be zeroed by hand: this one comes
+    /// as fresh pages, which nobody touches before they are used.
+    bytes: Vec<u8>,
+    /// Where the first line starts.
+    start: usize,
+    len: usize,
 }
 
 impl Aligned {
     /// Makes room for so many bytes; says whether the bytes moved.
     pub(super) fn reserve(&mut self, bytes: usize) -> bool {
-        let lines = bytes.div_ceil(64);
-        if lines <= self.lines.len() {
+        if bytes <= self.len {
             return false;
         }
         // What was there is of no use, so that it is not copied.
-        self.lines = Vec::new();
-        self.lines.resize(lines, Line([0; 64]));
+        self.bytes = Vec::new();
+        let len = bytes.next_multiple_of(LINE);
+        self.bytes = vec![0; len + LINE];
+        pages::prefer_huge(self.bytes.as_ptr(), self.bytes.len());
+        self.start = self.bytes.as_ptr().align_offset(LINE);
+        self.len = len;
         true
     }
 
     /// Where the bytes start.
     pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+        self.bytes.as_mut_ptr().wrapping_add(self.start)
     }
 
     /// Bytes of room.
     pub(super) fn len(&self) -> usize {
-        64 * self.lines.len()
+        self.len
     }
 }

@@ -4,16 +4,19 @@
 //! memory for temporaries, and for each set of sizes met so far the plan's steps with all numbers worked out.
 //! So a steady call looks up its sizes, fills in the caller's pointers and walks a list; it allocates nothing.
 //!
-//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pool`, `contract` and `attend` (threads, packing, SIMD).
+//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pages` (advice to the system), `pool`, `contract` and
+//! `attend` (threads, packing, SIMD).
 
 #[expect(unsafe_code, reason = "SIMD kernels over raw buffers")]
 pub mod attend;
+pub mod cache;
 pub mod code;
 #[expect(unsafe_code, reason = "SIMD kernels and packing over raw buffers")]
 pub mod contract;
 pub mod emit;
 pub mod isa;
 mod memory;
+mod pages;
 #[expect(unsafe_code, reason = "jobs shared between threads without a copy")]
 pub mod pool;
 pub mod program;
@@ -21,6 +24,8 @@ mod run;
 pub mod table;
 pub mod wide;
 
+pub use cache::{Cache, CacheError};
 pub use code::{CompileError, Compiler, Options};
+pub use pages::prefer_huge_pages;
 pub use pool::Pool;
 pub use program::{Instance, Program, RunError};

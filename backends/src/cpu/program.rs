@@ -14,9 +14,10 @@ use lehr_ir::{Array, DType, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::code::{CodeUnit, CompileError, Compiler};
+use super::code::{CodeUnit, CompileError, Compiler, With};
 use super::contract::{Axis, MOST_DIGITS, Workspace};
 use super::memory::Aligned;
+use super::pages::prefer_huge_pages;
 use super::pool::Pool;
 use super::run;
 use super::run::attend::{Attend, Pass, View};
@@ -58,7 +59,18 @@ pub enum RunError {
 
 impl Program {
     /// Compiles the kernels of a plan.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
     pub fn new(plan: Verified, compiler: &Compiler) -> Result<Arc<Self>, CompileError> {
+        Self::new_with(plan, compiler, With::default())
+    }
+
+    /// As [`Program::new`], with a cache or the threads of a pool.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn new_with(plan: Verified, compiler: &Compiler, with: With<'_>) -> Result<Arc<Self>, CompileError> {
         let mut kernels: Vec<&Kernel> = Vec::new();
         let mut entries = FxHashMap::default();
         let plans = plan.with_nested();
@@ -72,7 +84,7 @@ impl Program {
                 kernels.push(kernel);
             }
         }
-        let unit = compiler.compile(&kernels)?;
+        let unit = compiler.compile_with(&kernels, with)?;
         let scratch = unit.reports().iter().map(|r| r.scratch_bytes).max().unwrap_or(0);
         Ok(Arc::new(Self { plan, unit, entries, scratch }))
     }
@@ -257,7 +269,7 @@ impl Instance {
         for (place, (dtype, shape)) in outputs.iter_mut().chain(&mut *updates).zip(&bound.results) {
             let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
             if !fits {
-                let data = self.recycler.take(*dtype, shape.iter().product());
+                let data = self.recycler.take(*dtype, shape.iter().product(), prefer_huge_pages);
                 *place = Array::from_recycled(shape, data, &self.recycler).map_err(EvalError::from)?;
             }
         }

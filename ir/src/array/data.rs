@@ -289,14 +289,17 @@ impl Recycler {
         Arc::new(Self { free: Mutex::new(Vec::with_capacity(limit)), limit })
     }
 
-    /// Storage of exactly `n` elements: a kept vector with unspecified contents, or fresh zeros.
-    pub fn take(&self, dtype: DType, n: usize) -> Data {
+    /// Storage of exactly `n` elements: a kept vector with unspecified contents, or fresh zeros, which nobody has touched and
+    /// `fresh` is told of.
+    pub fn take(&self, dtype: DType, n: usize, fresh: impl FnOnce(&Data)) -> Data {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         match free.iter().position(|d| d.dtype() == dtype && d.len() == n) {
             Some(i) => free.swap_remove(i),
             None => {
                 drop(free);
-                Data::zeros(dtype, n)
+                let data = Data::zeros(dtype, n);
+                fresh(&data);
+                data
             }
         }
     }

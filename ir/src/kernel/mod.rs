@@ -64,6 +64,9 @@ pub mod verify;
 pub use cost::{Cost, cost};
 pub use scalar::ScalarOp;
 
+/// The name of kernels without one.
+const ANONYMOUS: &str = "_";
+
 /// A loop nest over buffers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Kernel {
@@ -362,11 +365,16 @@ impl Kernel {
     /// The kernel without name and source lines: equal for kernels that may share their code.
     #[must_use]
     pub fn anonymous(&self) -> Self {
-        Self { name: "_".to_owned(), locs: Vec::new(), ..self.clone() }
+        Self { name: ANONYMOUS.to_owned(), locs: Vec::new(), ..self.clone() }
+    }
+
+    /// The text of [`Kernel::anonymous`].
+    pub fn canonical(&self) -> impl std::fmt::Display + '_ {
+        print::Canonical(self)
     }
 
     /// The text of [`Kernel::anonymous`].
     pub fn canonical_text(&self) -> String {
-        self.anonymous().to_string()
+        self.canonical().to_string()
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::{Access, AxisKind, Expr, Guard, Kernel, Loop, Memory, Reduction, Stmt, Var};
+use super::{ANONYMOUS, Access, AxisKind, Expr, Guard, Kernel, Loop, Memory, Reduction, Stmt, Var};
 use crate::loc::Loc;
 
 /// A line of a kernel's text, which errors point at.
@@ -30,7 +30,7 @@ pub fn annotated<'n>(kernel: &Kernel, notes: impl IntoIterator<Item = (Site, &'n
     }
     let mut text = String::new();
     // Writing to a `String` cannot fail.
-    let _ = Printer { kernel, out: &mut text, notes: &by_site, next: 0, indent: 0 }.kernel();
+    let _ = Printer { kernel, out: &mut text, notes: &by_site, anonymous: false, next: 0, indent: 0 }.kernel();
     text
 }
 
@@ -47,7 +47,16 @@ const MARK: &str = "\u{1}";
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Printer { kernel: self, out: f, notes: &BTreeMap::new(), next: 0, indent: 0 }.kernel()
+        Printer { kernel: self, out: f, notes: &BTreeMap::new(), anonymous: false, next: 0, indent: 0 }.kernel()
+    }
+}
+
+/// The text of [`Kernel::anonymous`], without making that.
+pub(super) struct Canonical<'a>(pub(super) &'a Kernel);
+
+impl fmt::Display for Canonical<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Printer { kernel: self.0, out: f, notes: &BTreeMap::new(), anonymous: true, next: 0, indent: 0 }.kernel()
     }
 }
 
@@ -102,6 +111,8 @@ struct Printer<'a, W> {
     kernel: &'a Kernel,
     out: &'a mut W,
     notes: &'a BTreeMap<Site, Vec<String>>,
+    /// Whether the name and the source lines are left out.
+    anonymous: bool,
     next: u32,
     indent: usize,
 }
@@ -109,7 +120,7 @@ struct Printer<'a, W> {
 impl<W: Write> Printer<'_, W> {
     fn kernel(&mut self) -> fmt::Result {
         let kernel = self.kernel;
-        write!(self.out, "kernel @{}(", kernel.name)?;
+        write!(self.out, "kernel @{}(", if self.anonymous { ANONYMOUS } else { &kernel.name })?;
         for (i, b) in kernel.buffers.iter().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
             write!(self.out, "{comma}{} {}: {}[{}]", b.access, b.name, b.dtype, b.len)?;
@@ -133,7 +144,9 @@ impl<W: Write> Printer<'_, W> {
         self.indent = 1;
         let root = self.number();
         self.repeat(root, &kernel.body)?;
-        self.sources(&kernel.locs)?;
+        if !self.anonymous {
+            self.sources(&kernel.locs)?;
+        }
         self.out.write_str("}\n")
     }
 

@@ -191,8 +191,7 @@ impl<'a, S: Surroundings> Body<'a, S> {
             return *var;
         }
         let outer = self.node.replace(id);
-        let op = node.op.clone();
-        let var = op.story().emit(self, index);
+        let var = node.op.story().emit(self, index);
         self.node = outer;
         if self.guards.is_empty()
             && let Some(frame) = self.frames.last_mut()

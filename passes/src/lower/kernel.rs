@@ -270,14 +270,7 @@ impl<'a> GroupKernel<'a> {
     }
 
     fn locs(&self) -> Vec<Loc> {
-        let mut out: Vec<Loc> = Vec::new();
-        for &m in &self.group.members {
-            let loc = &self.graph.node(m).loc;
-            if out.len() < 6 && loc.is_known() && !out.contains(loc) {
-                out.push(loc.clone());
-            }
-        }
-        out
+        locs(self.graph, self.group)
     }
 
     fn reason(&self, shape: &str) -> String {
@@ -687,6 +680,18 @@ impl<'a> GroupKernel<'a> {
             }
         }
     }
+}
+
+/// The lines that a group comes from: the first few, without repeats.
+pub(super) fn locs(graph: &lehr_ir::Graph, group: &Group) -> Vec<Loc> {
+    let mut out: Vec<Loc> = Vec::new();
+    for &m in &group.members {
+        let loc = &graph.node(m).loc;
+        if out.len() < 6 && loc.is_known() && !out.contains(loc) {
+            out.push(loc.clone());
+        }
+    }
+    out
 }
 
 /// One step of a fold, by scalar operations, with the accumulator first: the order of a plain left fold.

@@ -26,6 +26,7 @@ mod contract;
 mod control;
 mod domain;
 mod kernel;
+mod memo;
 mod phases;
 mod scatter;
 
@@ -65,6 +66,9 @@ struct Lowerer<'a> {
     /// The plans of regions so far, by address: the graph keeps its regions alive.
     regions: HashMap<*const Graph, Arc<Plan>, FxBuildHasher>,
     refused: Option<String>,
+    memo: memo::Memo<'a>,
+    /// About how much one iteration of each kernel is.
+    works: Vec<Dim>,
 }
 
 impl<'a> Lowerer<'a> {
@@ -84,6 +88,8 @@ impl<'a> Lowerer<'a> {
             constants: HashMap::default(),
             regions: HashMap::default(),
             refused: None,
+            memo: memo::Memo::default(),
+            works: Vec::new(),
         };
         for (i, v) in graph.param_values().enumerate() {
             l.declare(v, Place::Param(i as u32));
@@ -147,7 +153,7 @@ impl<'a> Lowerer<'a> {
         match group.kind {
             GroupKind::Kernel => match fusion.epilogue_of[g as usize] {
                 Some(product) => self.contract_with_epilogue(product, g, group),
-                None => kernel::lower_group(self, g, group),
+                None => memo::lower_group(self, g, group),
             },
             GroupKind::Contract => {
                 let contract = self.contract(first);
@@ -189,6 +195,9 @@ impl<'a> Lowerer<'a> {
             return id;
         }
         let id = self.plan.kernels.len() as u32;
+        // The first iteration stands for all: a chunk that is cut short is the last one.
+        let work = work_of(&kernel.body.body);
+        self.works.push(work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO)));
         self.plan.kernels.push(Arc::new(Kernel { name, locs, ..kernel.clone() }));
         self.kernel_ids.insert(Arc::new(kernel), id);
         id
@@ -200,9 +209,7 @@ impl<'a> Lowerer<'a> {
         let iterations = kernel.body.extent.clone();
         let sizes: SmallVec<[Dim; 4]> = kernel.sizes.iter().map(Dim::from).collect();
         let id = self.kernel_id(kernel);
-        // The first iteration stands for all: a chunk that is cut short is the last one.
-        let work = work_of(&self.plan.kernels[id as usize].body.body);
-        let work = work.substitute(&|s| s.as_str().starts_with('_').then_some(Dim::ZERO));
+        let work = self.works[id as usize].clone();
         let launch = Launch { kernel: id, buffers: buffers.into(), sizes, iterations, work };
         self.step(StepKind::Launch(launch), locs, reason);
     }
@@ -222,6 +229,10 @@ impl<'a> Lowerer<'a> {
 
     fn temp(&mut self, dtype: DType, len: Dim) -> BufferId {
         self.new_buffer(dtype, len, Place::Temp(Dim::from(0)))
+    }
+
+    fn is_constant(&self, b: BufferId) -> bool {
+        matches!(self.plan.buffers[b.index()].place, Place::Constant(_))
     }
 
     /// Copies for values that leave the graph a second time, or that are parameters.

@@ -7,6 +7,7 @@ use lehr_ir::{Array, Data, Graph, Target};
 use lehr_passes::compile::plan_of;
 
 mod graphs;
+mod memory;
 
 /// Runs a graph both ways on arrays and compares: floats to a relative bound, all else exactly. Gives the plan's text.
 fn check(text: &str, args: &[Array]) -> String {

@@ -95,7 +95,7 @@ pub struct WideOptions {
 }
 
 /// The alignment of a kernel's code in bytes.
-pub const ALIGNMENT: u64 = 64;
+pub const ALIGNMENT: u32 = 64;
 
 /// The machine code of a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -41,6 +41,7 @@ fn text_is_canonical_and_reads_back() {
     assert_eq!(Kernel::parse(&kernel.to_string()), Ok(kernel.clone()));
     let two = format!("; a comment\n{EVERYTHING}\n; another\n{EVERYTHING}");
     assert_eq!(Kernel::parse_all(&two), Ok(vec![kernel.clone(), kernel.clone()]));
+    assert_eq!(kernel.canonical_text(), kernel.anonymous().to_string());
     assert!(!kernel.canonical_text().contains("every") && !kernel.canonical_text().contains("main.rs"));
 }
 

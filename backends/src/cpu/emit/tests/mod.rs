@@ -70,7 +70,13 @@ impl Raw {
 }
 
 /// Runs one kernel of a unit over these ranges of its outermost loop.
-fn launch(unit: &CodeUnit, i: usize, sizes: &[i64], buffers: &mut [BufferData], ranges: &[(i64, i64)]) {
+pub(in crate::cpu) fn launch(
+    unit: &CodeUnit,
+    i: usize,
+    sizes: &[i64],
+    buffers: &mut [BufferData],
+    ranges: &[(i64, i64)],
+) {
     let mut raw: Vec<Raw> = buffers.iter().map(Raw::new).collect();
     let pointers: Vec<*mut u8> = raw
         .iter_mut()
