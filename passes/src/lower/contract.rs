@@ -196,12 +196,13 @@ struct Windows {
     column_order: SmallVec<[usize; 6]>,
 }
 
-/// The fewest neighbours for whose sake an index changes its order: shorter runs are slower than strides.
-const NEIGHBOURS: i64 = 16;
+/// The shortest run for whose sake an index changes its order: a product takes it in pieces, and shorter ones are slower
+/// than long ones with great strides, as of the channels of an image that has them first.
+const SHORTEST_RUN: i64 = 6;
 
 /// The order of an index over some dims in which it goes through memory, the outermost first.
 ///
-/// As they are where that is not known, or leads to no long runs.
+/// As they are where that is not known, or leads to short runs.
 fn as_it_lies(dims: &Dims) -> SmallVec<[usize; 6]> {
     let given: SmallVec<[usize; 6]> = (0..dims.len()).collect();
     let constants = dims.iter().map(|(size, stride)| Some((size.as_const()?, stride.as_const()?.unsigned_abs())));
@@ -210,7 +211,7 @@ fn as_it_lies(dims: &Dims) -> SmallVec<[usize; 6]> {
     // Where a dim has one index, its stride says nothing.
     order.retain(|&mut d| known[d].0 != 1);
     order.sort_by_key(|&d| std::cmp::Reverse(known[d].1));
-    let long = order.last().is_some_and(|&d| known[d].0 >= NEIGHBOURS);
+    let long = order.last().is_some_and(|&d| known[d].0 >= SHORTEST_RUN);
     let ones = given.iter().copied().filter(|&d| known[d].0 == 1);
     if long { ones.chain(order).collect() } else { given }
 }
