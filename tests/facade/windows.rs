@@ -86,6 +86,10 @@ fn backends_agree() {
         (&[2, 9, 8, 4], &[3, 3, 4, 6], options().stride(2), false),
         (&[2, 9, 8, 4], &[3, 2, 4, 3], options().stride([1, 2]).dilation([2, 1]).padding(2), false),
         (&[2, 9, 8, 4], &[1, 1, 4, 6], options().stride(2), false),
+        // Channels enough that the kernel's gradient goes through them first.
+        (&[2, 9, 8, 20], &[3, 3, 20, 6], options(), false),
+        (&[2, 9, 8, 20], &[3, 2, 20, 6], options().stride(2).padding(1).dilation([1, 2]), false),
+        (&[2, 9, 8, 40], &[3, 3, 20, 6], options().groups(2), false),
         (&[2, 9, 8, 4], &[9, 8, 4, 3], options(), false),
         (&[2, 9, 8, 4], &[3, 3, 1, 4], options().groups(4).padding(1), false),
         (&[2, 9, 8, 4], &[3, 3, 1, 8], options().groups(4).stride(2), false),

@@ -213,9 +213,8 @@ pub(super) struct Product {
     /// Both factors and the result.
     pub(super) operands: [Source; 3],
     pub(super) factors: [Factor; 2],
-    pub(super) c_offset: isize,
-    /// Batch, row and column.
-    pub(super) c_strides: [isize; 3],
+    /// Its batch and columns move evenly.
+    pub(super) result: Factor,
     pub(super) epilogue: Option<EpilogueCall>,
 }
 
@@ -232,7 +231,7 @@ pub(super) struct EpilogueCall {
     pub(super) columns: u32,
 }
 
-/// How a factor of a matrix product lies in its buffer.
+/// How a factor or the result of a matrix product lies in its buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Factor {
     pub(super) offset: isize,
@@ -537,7 +536,6 @@ impl<'a> Binder<'a> {
             let (batch, row, column) = (axis(&m.batch)?, axis(&m.row)?, axis(&m.column)?);
             Ok(Factor { offset: self.stride(&m.offset)?, batch, row, column })
         };
-        let result = factor(&c.c)?;
         Ok(Product {
             dtype: c.dtype,
             batch: self.size(&c.batch)?,
@@ -546,8 +544,7 @@ impl<'a> Binder<'a> {
             k: self.size(&c.k)?,
             operands: [self.source(c.a.buffer)?, self.source(c.b.buffer)?, self.source(c.c.buffer)?],
             factors: [factor(&c.a)?, factor(&c.b)?],
-            c_offset: result.offset,
-            c_strides: [result.batch, result.row, result.column].map(|a| a.stride()),
+            result: factor(&c.c)?,
             epilogue,
         })
     }

@@ -252,7 +252,6 @@ fn product<T: contract::Element>(
         row: m.row,
         col: m.column,
     };
-    let [batch_stride, row_stride, col_stride] = p.c_strides;
     let contraction = Contraction {
         batch: p.batch,
         m: p.m,
@@ -261,7 +260,12 @@ fn product<T: contract::Element>(
         a: view(a, &p.factors[0]),
         b: view(b, &p.factors[1]),
         // SAFETY: as above.
-        c: ViewMut { ptr: unsafe { c.offset(p.c_offset) }, batch_stride, row_stride, col_stride },
+        c: ViewMut {
+            ptr: unsafe { c.offset(p.result.offset) },
+            batch_stride: p.result.batch.stride(),
+            row: p.result.row,
+            col_stride: p.result.column.stride(),
+        },
         accumulate: false,
         epilogue: after.map(|f| contract::Epilogue { run: finish, ctx: std::ptr::from_ref(f).cast() }),
     };

@@ -30,7 +30,7 @@ pub struct Contract {
     pub a: Matrix,
     /// Right operand: indices of batch, row (k) and column (n).
     pub b: Matrix,
-    /// Result: indices of batch, row (m) and column (n), each of one digit.
+    /// Result: indices of batch, row (m) and column (n); batch and column of one digit each, and the row too with an epilogue.
     pub c: Matrix,
     /// What runs on finished blocks of the result.
     pub epilogue: Option<Epilogue>,

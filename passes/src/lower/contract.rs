@@ -36,7 +36,7 @@ impl<'a> Lowerer<'a> {
         if epilogue.is_none() && alone {
             self.buffer_of[result.index()] = None;
         }
-        let Some(mut contract) = self.contract(node) else { return };
+        let Some(mut contract) = self.contract(node, epilogue.is_some()) else { return };
         let Some((kernel, buffers)) = epilogue else {
             self.push_contract(Some(contract), node);
             return kernel::lower_group(self, g, group);
@@ -64,10 +64,12 @@ impl<'a> Lowerer<'a> {
     }
 
     /// The matrix product that a node is; what its operands need first is added to the plan.
-    pub(super) fn contract(&mut self, node: &Node) -> Option<Contract> {
+    ///
+    /// With `rows_in_order`, rows of the product are rows of the result, as an epilogue takes them.
+    pub(super) fn contract(&mut self, node: &Node, rows_in_order: bool) -> Option<Contract> {
         match &node.op {
             Op::Dot(dims) => Some(self.dot(dims, node)),
-            Op::Convolution(c) => self.convolution(c, node),
+            Op::Convolution(c) => self.convolution(c, node, rows_in_order),
             op => {
                 self.refuse(op.name());
                 None
@@ -90,24 +92,31 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A convolution without padding and holes: each place of the window is a row of a matrix whose rows overlap.
-    fn convolution(&mut self, op: &Convolution, node: &Node) -> Option<Contract> {
+    ///
+    /// Its sum goes through the operand as that lies in memory, and so do its rows where their order is free: the operand of a
+    /// kernel's gradient has channels for a batch, which are neighbours, and examples for channels, which are far apart.
+    fn convolution(&mut self, op: &Convolution, node: &Node, rows_in_order: bool) -> Option<Contract> {
         let (x, y, result) = (node.operands[0], node.operands[1], node.result());
         let graph = self.graph;
         let (xs, ys, out) = (&graph.ty(x).shape, &graph.ty(y).shape, &graph.ty(result).shape);
         let (nb, spatial) = (op.batch, op.spatial());
         let first = nb + 1;
-        let windows = |strides: &Shape| -> Option<[Digits; 3]> {
+        let windows = |strides: &Shape| -> Option<Windows> {
             let along = |at: usize| (xs[at].clone(), strides[at].clone());
             let step = |d: usize, size: &Dim, by: usize| (size.clone(), &strides[first + d] * by as i64);
             let places = op.windows.iter().enumerate().map(|(d, w)| step(d, &out[first + d], w.stride));
             let taps = op.windows.iter().enumerate().map(|(d, w)| step(d, &ys[nb + d], w.window_dilation));
-            let row = Digits::new([along(nb)].into_iter().chain(places))?;
-            let column = Digits::new(taps.chain([along(first + spatial)]))?;
-            Some([Digits::new((0..nb).map(along))?, row, column])
+            let row: Dims = [along(nb)].into_iter().chain(places).collect();
+            let column: Dims = taps.chain([along(first + spatial)]).collect();
+            let row_order = if rows_in_order { (0..row.len()).collect() } else { as_it_lies(&row) };
+            let column_order = as_it_lies(&column);
+            let row = Digits::new(row_order.iter().map(|&d| row[d].clone()))?;
+            let column = Digits::new(column_order.iter().map(|&d| column[d].clone()))?;
+            Some(Windows { matrix: [Digits::new((0..nb).map(along))?, row, column], row_order, column_order })
         };
         let in_place = strided(graph, &self.axes, &self.steps, x)
             .and_then(|view| windows(&view.strides).map(|digits| (view, digits)));
-        let (buffer, offset, [batch, row, column]) = match in_place {
+        let (buffer, offset, windows) = match in_place {
             Some((view, digits)) => (self.buffer(view.root), view.offset, digits),
             None => {
                 let order: SmallVec<[usize; 4]> = (0..xs.len()).collect();
@@ -118,12 +127,19 @@ impl<'a> Lowerer<'a> {
                 (self.permuted_copy(x, &order, xs), Dim::ZERO, digits)
             }
         };
+        let Windows { matrix: [batch, row, column], row_order, column_order } = windows;
         let a = Matrix { buffer, offset, batch, row, column };
         let axes = |range: std::ops::Range<usize>| -> SmallVec<[usize; 4]> { range.collect() };
         let last = nb + spatial + 1;
-        let b = self.matrix(y, [&axes(0..nb), &axes(nb..last), &axes(last..last + 1)]);
+        let summed: SmallVec<[usize; 4]> = column_order.iter().map(|d| nb + d).collect();
+        let b = self.matrix(y, [&axes(0..nb), &summed, &axes(last..last + 1)]);
         let sizes = [count(&out[..nb]), count(&out[nb..last]), out[last].clone(), count(&ys[nb..last])];
-        Some(self.product(result, sizes, a, b))
+        let mut product = self.product(result, sizes, a, b);
+        if !row_order.is_sorted() {
+            let strides = strides(out);
+            product.c.row = Digits::new(row_order.iter().map(|&d| (out[nb + d].clone(), strides[nb + d].clone())))?;
+        }
+        Some(product)
     }
 
     /// The product of two matrices in row-major order: sizes of batch, rows, columns and the sum.
@@ -165,6 +181,39 @@ impl<'a> Lowerer<'a> {
         });
         Matrix { buffer, offset: Dim::ZERO, batch, row, column }
     }
+}
+
+/// Sizes and strides of dims, the outermost first.
+type Dims = SmallVec<[(Dim, Dim); 6]>;
+
+/// The operand of a convolution as a matrix of its windows.
+struct Windows {
+    /// Batch, row and column.
+    matrix: [Digits; 3],
+    /// The dims of the rows, examples and places, as they follow one another in the matrix.
+    row_order: SmallVec<[usize; 6]>,
+    /// The same for its columns, taps and channels.
+    column_order: SmallVec<[usize; 6]>,
+}
+
+/// The shortest run for whose sake an index changes its order: a product takes it in pieces, and shorter ones are slower
+/// than long ones with great strides, as of the channels of an image that has them first.
+const SHORTEST_RUN: i64 = 6;
+
+/// The order of an index over some dims in which it goes through memory, the outermost first.
+///
+/// As they are where that is not known, or leads to short runs.
+fn as_it_lies(dims: &Dims) -> SmallVec<[usize; 6]> {
+    let given: SmallVec<[usize; 6]> = (0..dims.len()).collect();
+    let constants = dims.iter().map(|(size, stride)| Some((size.as_const()?, stride.as_const()?.unsigned_abs())));
+    let Some(known) = constants.collect::<Option<SmallVec<[(i64, u64); 6]>>>() else { return given };
+    let mut order = given.clone();
+    // Where a dim has one index, its stride says nothing.
+    order.retain(|&mut d| known[d].0 != 1);
+    order.sort_by_key(|&d| std::cmp::Reverse(known[d].1));
+    let long = order.last().is_some_and(|&d| known[d].0 >= SHORTEST_RUN);
+    let ones = given.iter().copied().filter(|&d| known[d].0 == 1);
+    if long { ones.chain(order).collect() } else { given }
 }
 
 impl Lowerer<'_> {

@@ -156,7 +156,7 @@ impl<'a> Lowerer<'a> {
                 None => memo::lower_group(self, g, group),
             },
             GroupKind::Contract => {
-                let contract = self.contract(first);
+                let contract = self.contract(first, false);
                 self.push_contract(contract, first);
             }
             GroupKind::Attend => self.attend(first),

@@ -101,6 +101,34 @@ fn contractions_read_transposes_by_strides() {
 }
 
 #[test]
+fn the_gradient_of_a_kernel_goes_through_memory_in_order() {
+    let plan = check(
+        "graph @g(%x: f32[2, 6, 8, 16], %y: f32[2, 4, 6, 3]) -> (f32[16, 3, 3, 3]) {
+  %0 = transpose %x {perm = [3, 1, 2, 0]} : f32[16, 6, 8, 2]
+  %1 = transpose %y {perm = [1, 2, 0, 3]} : f32[4, 6, 2, 3]
+  %2 = convolution %0, %1 {batch = 0, stride = [1, 1]} : f32[16, 3, 3, 3]
+  return %2 \"o0\"
+}",
+        &[f32s(&[2, 6, 8, 16]), f32s(&[2, 4, 6, 3])],
+    );
+    assert!(plan.contains("(3x128 3x16 16x1)"), "rows are places, then neighbouring channels:\n{plan}");
+    assert!(plan.contains("(2x768 4x128 6x16)"), "the sum is over examples, then places:\n{plan}");
+    assert!(plan.contains("(9x3 16x27)"), "the result's rows follow:\n{plan}");
+    // Rows that a kernel takes as they come stay in the result's order.
+    let plan = check(
+        "graph @g(%x: f32[2, 6, 8, 16], %y: f32[2, 4, 6, 3]) -> (f32[16, 3, 3, 3]) {
+  %0 = transpose %x {perm = [3, 1, 2, 0]} : f32[16, 6, 8, 2]
+  %1 = transpose %y {perm = [1, 2, 0, 3]} : f32[4, 6, 2, 3]
+  %2 = convolution %0, %1 {batch = 0, stride = [1, 1]} : f32[16, 3, 3, 3]
+  %3 = tanh %2 : f32[16, 3, 3, 3]
+  return %3 \"o0\"
+}",
+        &[f32s(&[2, 6, 8, 16]), f32s(&[2, 4, 6, 3])],
+    );
+    assert!(plan.contains("(16x1 3x128 3x16)"), "rows in order:\n{plan}");
+}
+
+#[test]
 fn views_pads_and_joins() {
     check(
         "graph @g(%x: f32[4, 6]) -> (f32[2, 12], f32[6, 9], f32[4, 9]) {

@@ -100,7 +100,7 @@ impl<T: Element> Job<T> {
     #[inline]
     pub(super) unsafe fn c_at(&self, row: usize, col: usize) -> *mut T {
         // SAFETY: passed on to the caller.
-        unsafe { self.c.ptr.offset(row as isize * self.c.row_stride + col as isize * self.c.col_stride) }
+        unsafe { self.c.ptr.offset(self.c.row.offset(row) + col as isize * self.c.col_stride) }
     }
 
     /// Writes or adds a row-major block to C.
@@ -155,12 +155,12 @@ impl<T: Element> Job<T> {
         }
     }
 
-    /// Whether one stride describes each index of both operands.
+    /// Whether one stride describes each index.
     fn is_even(&self) -> bool {
-        [self.a.row, self.a.col, self.b.row, self.b.col].iter().all(Axis::is_even)
+        [self.a.row, self.a.col, self.b.row, self.b.col, self.c.row].iter().all(Axis::is_even)
     }
 
-    /// The same product as C^T = B^T A^T.
+    /// The same product as C^T = B^T A^T; the rows of C move evenly.
     fn transposed(&self) -> Job<T> {
         let flip = |v: View<T>| View { row: v.col, col: v.row, ..v };
         Job {
@@ -168,7 +168,7 @@ impl<T: Element> Job<T> {
             n: self.m,
             a: flip(self.b),
             b: flip(self.a),
-            c: ViewMut { row_stride: self.c.col_stride, col_stride: self.c.row_stride, ..self.c },
+            c: ViewMut { row: Axis::even(self.c.col_stride), col_stride: self.c.row.stride(), ..self.c },
             swapped: !self.swapped,
             ..*self
         }
@@ -251,14 +251,15 @@ impl<T: Element> Batch<T> {
         // A single row has no row stride, so a batch of single rows times one matrix always folds.
         if job.m == 1 {
             job.a.row = job.a.batch;
-            job.c.row_stride = job.c.batch_stride;
+            job.c.row = Axis::even(job.c.batch_stride);
         }
         let rows = job.m as isize;
         if count > 1
             && job.b.batch == Axis::even(0)
             && (job.m == 1 || job.a.batch.is_even() && job.a.row.is_even())
             && (job.m == 1 || job.a.batch.stride() == rows * job.a.row.stride())
-            && job.c.batch_stride == rows * job.c.row_stride
+            && job.c.row.is_even()
+            && job.c.batch_stride == rows * job.c.row.stride()
         {
             job.fold = Some(job.m);
             job.m *= count;
@@ -266,7 +267,7 @@ impl<T: Element> Batch<T> {
         }
         if job.m == 1 {
             job.a.row = Axis::even(1);
-            job.c.row_stride = 0;
+            job.c.row = Axis::even(0);
         }
         if job.n == 1 && !packed {
             job.b.col = Axis::even(1);
@@ -299,7 +300,7 @@ impl Way {
                 return (Way::Rows, flat);
             }
         }
-        let swap = !job.packed && job.c.col_stride != 1 && job.c.row_stride == 1;
+        let swap = !job.packed && job.c.col_stride != 1 && job.c.row == Axis::even(1);
         let job = if swap { job.transposed() } else { *job };
         (Way::Tiles(Plan::new(kernels, &job, threads)), job)
     }

@@ -200,11 +200,13 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
                 }
             }
         }
+        const { assert!(R <= MOST_ROWS, "every row of the tile is multiplied, and has a base") };
         let mut acc = [[V::zero(); N]; R];
         let (mut pieces, mut b) = (t.pieces, t.b);
-        let (mut a, mut left) = (t.a, t.depth);
+        let rows = Rows::<R, UNIT>::new(t.a_row * size_of::<V::T>() as isize);
+        let (mut a, mut left) = (rows.bases(t.a), t.depth);
         if let Some((first, rest)) = pieces.split_first() {
-            (a, left, pieces) = (t.a.wrapping_offset(first.at), first.steps, rest);
+            (a, left, pieces) = (rows.bases(t.a.wrapping_offset(first.at)), first.steps, rest);
         }
         // One loop over all pieces, not a loop in a loop: so the tile stays in registers.
         for _ in 0..t.depth {
@@ -216,20 +218,25 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
             for v in 0..N {
                 V::prefetch(b.wrapping_offset(t.b_next).wrapping_add(v * V::LANES));
             }
-            for r in 0..R {
-                let row = if UNIT { r as isize } else { r as isize * t.a_row };
-                let x = V::splat(*a.offset(row));
-                for v in 0..N {
-                    acc[r][v] = acc[r][v].fma(x, line[v]);
-                }
+            // Written out: the compiler does not unroll a loop over what `at` distinguishes.
+            macro_rules! multiply {
+                ($($r:literal)*) => {$(
+                    if $r < R {
+                        let x = V::splat(*rows.at::<$r, _>(&a));
+                        for v in 0..N {
+                            acc[$r][v] = acc[$r][v].fma(x, line[v]);
+                        }
+                    }
+                )*};
             }
-            a = a.wrapping_offset(t.a_depth);
+            multiply!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+            a = [a[0].wrapping_offset(t.a_depth), a[1].wrapping_offset(t.a_depth), a[2].wrapping_offset(t.a_depth)];
             b = b.wrapping_offset(t.b_depth);
             left -= 1;
             if left == 0
                 && let Some((next, rest)) = pieces.split_first()
             {
-                (a, left, pieces) = (t.a.wrapping_offset(next.at), next.steps, rest);
+                (a, left, pieces) = (rows.bases(t.a.wrapping_offset(next.at)), next.steps, rest);
             }
         }
         for r in 0..R {
@@ -244,6 +251,58 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
                     sum.store_masked(at, mask);
                 }
             }
+        }
+    }
+}
+
+/// The most rows of a tile: those that [`tile`] writes out, and as many as three bases reach.
+const MOST_ROWS: usize = 14;
+/// Rows that one base reaches: 0, 1, 2 and 4 strides away by the scale of an address, and 3 by a register of its own.
+const ROWS_PER_BASE: usize = 5;
+
+/// How a tile reaches the elements of a column of A.
+///
+/// A row at `r` strides has an address of its own, and with 14 of them there are more than there are registers.
+/// x86 addresses scale an index by 1, 2, 4 or 8. So with a base for every five rows, the stride and three times the stride,
+/// all rows are reached by plain addresses, and what changes from step to step is the bases.
+struct Rows<const R: usize, const UNIT: bool> {
+    /// In bytes.
+    stride: isize,
+    triple: isize,
+}
+
+impl<const R: usize, const UNIT: bool> Rows<R, UNIT> {
+    #[inline(always)]
+    fn new(stride: isize) -> Self {
+        // A compiler that knows what this is would compute an address for each row anew.
+        Self { stride: std::hint::black_box(stride), triple: std::hint::black_box(3 * stride) }
+    }
+
+    /// The bases where row 0 is at `first`; those beyond the last row are not used.
+    #[inline(always)]
+    fn bases<T>(&self, first: *const T) -> [*const T; 3] {
+        let base = |i: usize| {
+            if UNIT || i * ROWS_PER_BASE >= R {
+                first
+            } else {
+                first.wrapping_byte_offset((i * ROWS_PER_BASE) as isize * self.stride)
+            }
+        };
+        [base(0), base(1), base(2)]
+    }
+
+    /// # Safety
+    /// The element exists.
+    #[inline(always)]
+    unsafe fn at<const ROW: usize, T>(&self, bases: &[*const T; 3]) -> *const T {
+        if UNIT {
+            return bases[0].wrapping_add(ROW);
+        }
+        let base = bases[ROW / ROWS_PER_BASE];
+        match ROW % ROWS_PER_BASE {
+            0 => base,
+            3 => base.wrapping_byte_offset(self.triple),
+            n => base.wrapping_byte_offset(n as isize * self.stride),
         }
     }
 }

@@ -86,14 +86,16 @@ impl<T> View<T> {
 }
 
 /// A batch of matrices to write. Strides are in elements, of any sign; no two indices may name the same element.
+///
+/// Rows of several digits are for a product whose left operand is best read in another order than that of the result.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewMut<T> {
     /// Element (0, 0) of the first matrix.
     pub ptr: *mut T,
     /// From a matrix to the next.
     pub batch_stride: isize,
-    /// From a row to the next.
-    pub row_stride: isize,
+    /// How to get from row to row.
+    pub row: Axis,
     /// From a column to the next.
     pub col_stride: isize,
 }

@@ -54,7 +54,7 @@ pub(super) unsafe fn rows<T: Element>(kernels: &Kernels<T>, job: &Job<T>, crew: 
                     rows_gathered(kernels, job, cols.clone());
                 } else {
                     let c = job.c.ptr.add(cols.start);
-                    rows_block(kernels, job, cols.clone(), c, job.c.row_stride, job.accumulate);
+                    rows_block(kernels, job, cols.clone(), c, job.c.row.stride(), job.accumulate);
                 }
                 job.finish(0..job.m, cols);
             }
@@ -157,8 +157,8 @@ unsafe fn dot_block<T: Element>(kernels: &Kernels<T>, job: &Job<T>, cols: Range<
                         a_row: job.a.row.stride(),
                         b: job.b_at(0, at),
                         b_col: job.b.col.stride(),
-                        c: c.offset(row as isize * job.c.row_stride + at as isize * job.c.col_stride),
-                        c_row: job.c.row_stride,
+                        c: c.offset(row as isize * job.c.row.stride() + at as isize * job.c.col_stride),
+                        c_row: job.c.row.stride(),
                         c_col: job.c.col_stride,
                         cols: wide.min(end - at),
                         add: job.accumulate,

@@ -11,7 +11,7 @@
 //! Panels of A have balanced heights: 128 rows in panels of at most 14 are ten of 12 or 13, not nine of 14 and one of 2.
 //!
 //! An operand whose index has several digits (the windows of an image, dims that do not lie evenly) is read in place too:
-//! panels of rows end with the runs of A's rows, and a tile takes the columns of A in pieces that move evenly.
+//! panels of rows end with the runs of A's rows and C's, and a tile takes the columns of A in pieces that move evenly.
 //! So a convolution needs no copy of its windows: each is read where it lies, by overlapping panels.
 
 use std::mem::MaybeUninit;
@@ -77,7 +77,7 @@ const LARGEST_TILE: usize = 14 * 32;
 /// How a product is cut. Rows and columns are counted in panels.
 pub(super) struct Plan {
     row_panels: usize,
-    /// Rows that are cut into panels together: a run of A, or all.
+    /// Rows that are cut into panels together: a run of A and of C, or all.
     run_rows: usize,
     panels_per_run: usize,
     /// Rows of a panel of a run, and the number of panels that have one more.
@@ -98,7 +98,9 @@ impl Plan {
     /// `threads` decides the size of the rectangles only, which has no influence on the result.
     pub(super) fn new<T: Element>(kernels: &Kernels<T>, job: &Job<T>, threads: usize) -> Plan {
         let pack_a = job.n > a_in_place_cols(job);
-        let run_rows = if pack_a { job.m } else { job.a.row.run().min(job.m) };
+        // Runs of C's rows end panels too, for a tile is written with one stride.
+        let run_rows = if pack_a { job.m } else { common(job.m, job.a.row.run()) };
+        let run_rows = common(run_rows, job.c.row.run());
         let panels_per_run = run_rows.div_ceil(kernels.max_rows());
         let row_panels = job.m / run_rows * panels_per_run;
         let col_panels = job.n.div_ceil(kernels.max_cols());
@@ -199,6 +201,18 @@ fn b_in_place_rows<T>(job: &Job<T>) -> usize {
         (1, true) => B_CROWDED_ROWS,
         _ => 0,
     }
+}
+
+/// The longest run of rows that ends wherever one of `rows` or of `run` does; an axis of one digit has a single run.
+fn common(rows: usize, run: usize) -> usize {
+    if run >= rows {
+        return rows;
+    }
+    let (mut a, mut b) = (rows, run);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 fn crowded<T>(stride: isize) -> bool {
@@ -473,7 +487,7 @@ impl<T: Element> Block<'_, T> {
             unsafe {
                 if job.c.col_stride == 1 {
                     tile.c = job.c_at(strip.start, col);
-                    tile.c_row = job.c.row_stride;
+                    tile.c_row = job.c.row.stride();
                     kernel(&tile);
                 } else {
                     let mut buffer = [MaybeUninit::<T>::uninit(); LARGEST_TILE];

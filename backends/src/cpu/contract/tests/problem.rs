@@ -78,13 +78,25 @@ pub(super) enum Layout {
     WindowsColMajor,
     /// Digits that move backwards and repeat.
     Folded,
+    /// Rows of two digits, the inner of which has the greater stride.
+    Turned,
 }
 
 use Layout::*;
 
-pub(super) const WRITABLE: [Layout; 9] =
-    [RowMajor, ColMajor, PaddedRows, PaddedCols, Strided, NegativeRows, NegativeCols, Negative, NegativeColMajor];
-pub(super) const READABLE: [Layout; 15] = [
+pub(super) const WRITABLE: [Layout; 10] = [
+    RowMajor,
+    ColMajor,
+    PaddedRows,
+    PaddedCols,
+    Strided,
+    NegativeRows,
+    NegativeCols,
+    Negative,
+    NegativeColMajor,
+    Turned,
+];
+pub(super) const READABLE: [Layout; 16] = [
     RowMajor,
     ColMajor,
     PaddedRows,
@@ -100,6 +112,7 @@ pub(super) const READABLE: [Layout; 15] = [
     Windows,
     WindowsColMajor,
     Folded,
+    Turned,
 ];
 
 /// A batch of matrices in a buffer with room to spare at both ends.
@@ -114,8 +127,13 @@ pub(super) struct Matrices<T> {
 
 /// The digits of an index: its size as a product of two, as far as that goes.
 fn two_digits(size: usize, outer: isize, inner: isize) -> Axis {
-    let low = (2..size).rev().find(|d| size.is_multiple_of(*d)).unwrap_or(size).max(1);
+    let low = inner_size(size);
     Axis::of_digits([(size / low, outer), (low, inner)]).unwrap()
+}
+
+/// The size of the inner one of two digits.
+fn inner_size(size: usize) -> usize {
+    (2..size).rev().find(|d| size.is_multiple_of(*d)).unwrap_or(size).max(1)
 }
 
 impl<T: Sample> Matrices<T> {
@@ -132,6 +150,7 @@ impl<T: Sample> Matrices<T> {
             Windows => (two_digits(rows, 3 * c + 1, 2), two_digits(cols, c + 4, 1)),
             WindowsColMajor => (two_digits(rows, r + 2, 1), two_digits(cols, 2 * r + 3, 3)),
             Folded => (two_digits(rows, 0, -2), two_digits(cols, -c, 1)),
+            Turned => (two_digits(rows, c, c * (rows / inner_size(rows)) as isize), Axis::even(1)),
             RowMajor => (Axis::even(c), Axis::even(1)),
             ColMajor => (Axis::even(1), Axis::even(r)),
             PaddedRows => (Axis::even(c + 5), Axis::even(1)),
@@ -177,8 +196,7 @@ impl<T: Sample> Matrices<T> {
     pub(super) fn view_mut(&mut self) -> ViewMut<T> {
         // SAFETY: the origin lies in the buffer; the pointer keeps the whole buffer in reach.
         let ptr = unsafe { self.data.as_mut_ptr().add(self.origin) };
-        let (row_stride, col_stride) = (self.row.stride(), self.col.stride());
-        ViewMut { ptr, batch_stride: self.batch_stride, row_stride, col_stride }
+        ViewMut { ptr, batch_stride: self.batch_stride, row: self.row, col_stride: self.col.stride() }
     }
 }
 
@@ -244,7 +262,7 @@ unsafe extern "C" fn visit<T: Sample>(
     }
     for i in row..row_end {
         for j in col..col_end {
-            let offset = batch as isize * c.batch_stride + i as isize * c.row_stride + j as isize * c.col_stride;
+            let offset = batch as isize * c.batch_stride + c.row.offset(i) + j as isize * c.col_stride;
             // SAFETY: the element exists, and the driver gives each to one call.
             unsafe {
                 let at = c.ptr.offset(offset);
