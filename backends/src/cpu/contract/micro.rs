@@ -186,6 +186,17 @@ pub(super) use kernels;
 /// See [`Kernels`]; `t.cols` is above `(N - 1) * LANES` and at most `N * LANES`.
 #[inline(always)]
 pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT: bool>(t: &Tile<'_, V::T>) {
+    // Each kind has a loop of its own: one that looks for pieces leaves too few registers for a tile of the largest size.
+    // SAFETY: passed on to the caller.
+    unsafe { if t.pieces.is_empty() { tile_of::<V, R, N, UNIT, false>(t) } else { tile_of::<V, R, N, UNIT, true>(t) } }
+}
+
+/// [`tile`] over an A that moves evenly, or, with `PIECES`, over one in pieces.
+///
+/// # Safety
+/// See [`tile`]; there are pieces if and only if `PIECES`.
+#[inline(always)]
+unsafe fn tile_of<V: Vector, const R: usize, const N: usize, const UNIT: bool, const PIECES: bool>(t: &Tile<'_, V::T>) {
     let last = (N - 1) * V::LANES;
     let full = t.cols == N * V::LANES;
     // SAFETY: the caller vouches for the processor and for A (R x depth), B (depth x cols) and C (R x cols).
@@ -205,7 +216,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
         let (mut pieces, mut b) = (t.pieces, t.b);
         let rows = Rows::<R, UNIT>::new(t.a_row * size_of::<V::T>() as isize);
         let (mut a, mut left) = (rows.bases(t.a), t.depth);
-        if let Some((first, rest)) = pieces.split_first() {
+        if PIECES && let Some((first, rest)) = pieces.split_first() {
             (a, left, pieces) = (rows.bases(t.a.wrapping_offset(first.at)), first.steps, rest);
         }
         // One loop over all pieces, not a loop in a loop: so the tile stays in registers.
@@ -232,11 +243,13 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const N: usize, const UNIT:
             multiply!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
             a = [a[0].wrapping_offset(t.a_depth), a[1].wrapping_offset(t.a_depth), a[2].wrapping_offset(t.a_depth)];
             b = b.wrapping_offset(t.b_depth);
-            left -= 1;
-            if left == 0
-                && let Some((next, rest)) = pieces.split_first()
-            {
-                (a, left, pieces) = (rows.bases(t.a.wrapping_offset(next.at)), next.steps, rest);
+            if PIECES {
+                left -= 1;
+                if left == 0
+                    && let Some((next, rest)) = pieces.split_first()
+                {
+                    (a, left, pieces) = (rows.bases(t.a.wrapping_offset(next.at)), next.steps, rest);
+                }
             }
         }
         for r in 0..R {
