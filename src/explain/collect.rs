@@ -8,7 +8,7 @@ use lehr_ir::dim::Symbol;
 use lehr_ir::graph::print::PrintOptions;
 use lehr_ir::graph::{Graph, Value};
 use lehr_ir::kernel::{Cost, Kernel};
-use lehr_ir::plan::{Contract, Place, StepKind};
+use lehr_ir::plan::{Place, StepKind};
 use lehr_ir::{Dim, Plan};
 use lehr_passes::compile::{Lowered, lower_to_plan};
 use lehr_passes::fuse::{Fusion, Group, GroupKind};
@@ -212,7 +212,10 @@ fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<V
         for step in &plan.steps {
             let runs = match &step.kind {
                 StepKind::Launch(launch) => launch.kernel,
-                StepKind::Contract(Contract { epilogue: Some(e), .. }) => e.kernel,
+                StepKind::Contract(contract) => match &contract.epilogue {
+                    Some(e) => e.kernel,
+                    None => continue,
+                },
                 _ => continue,
             };
             let Some(kernel) = out.get_mut(first + runs as usize) else { continue };

@@ -245,8 +245,8 @@ fn product<T: contract::Element>(
     pool: &Pool,
 ) {
     let [a, b, c] = p.operands.map(|s| locate(s).cast::<T>());
-    // SAFETY: the offset is that of an element of the buffer.
     let view = |ptr: *mut T, m: &Factor| View {
+        // SAFETY: the offset is that of an element of the buffer.
         ptr: unsafe { ptr.offset(m.offset) }.cast_const(),
         batch: m.batch,
         row: m.row,
@@ -259,8 +259,8 @@ fn product<T: contract::Element>(
         k: p.k,
         a: view(a, &p.factors[0]),
         b: view(b, &p.factors[1]),
-        // SAFETY: as above.
         c: ViewMut {
+            // SAFETY: as above.
             ptr: unsafe { c.offset(p.result.offset) },
             batch_stride: p.result.batch.stride(),
             row: p.result.row,

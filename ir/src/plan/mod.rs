@@ -134,7 +134,7 @@ pub enum StepKind {
     /// Runs a kernel.
     Launch(Launch),
     /// Multiplies matrices.
-    Contract(Contract),
+    Contract(Box<Contract>),
     /// Computes attention or its gradient.
     Attend(Box<Attend>),
     /// Copies a whole buffer to one of the same dtype and length.

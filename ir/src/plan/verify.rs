@@ -1,6 +1,6 @@
 //! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
 
-use super::{Block, BufferDecl, BufferId, Carry, Contract, Epilogue, Place, Plan, Step, StepKind, Trip};
+use super::{Block, BufferDecl, BufferId, Carry, Epilogue, Place, Plan, Step, StepKind, Trip};
 use crate::dtype::DType;
 use crate::kernel;
 
@@ -83,7 +83,8 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
                 }
             }
         }
-        if let StepKind::Contract(Contract { epilogue: Some(e), .. }) = &step.kind
+        if let StepKind::Contract(contract) = &step.kind
+            && let Some(e) = &contract.epilogue
             && (e.sizes.len() > Epilogue::MOST_SIZES || e.sizes.len() as u32 <= e.first_column.max(e.columns))
         {
             return Err(error(i, "an epilogue without sizes for its columns, or with too many".to_owned()));

@@ -53,13 +53,13 @@ impl<'a> Lowerer<'a> {
         let kernel = self.kernel_id(kernel);
         contract.epilogue = Some(Epilogue { kernel, buffers: buffers.into(), sizes, first_column, columns });
         let reason = "a matrix product, and what follows it on blocks that are still cached".to_owned();
-        self.step(StepKind::Contract(contract), locs, reason);
+        self.step(StepKind::Contract(Box::new(contract)), locs, reason);
     }
 
     /// Adds a matrix product.
     pub(super) fn push_contract(&mut self, contract: Option<Contract>, node: &Node) {
         if let Some(contract) = contract {
-            self.step(StepKind::Contract(contract), [node.loc.clone()], "a matrix product".to_owned());
+            self.step(StepKind::Contract(Box::new(contract)), [node.loc.clone()], "a matrix product".to_owned());
         }
     }
 
