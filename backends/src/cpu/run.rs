@@ -259,8 +259,8 @@ fn product<T: contract::Element>(
         k: p.k,
         a: view(a, &p.factors[0]),
         b: view(b, &p.factors[1]),
-        // SAFETY: as above.
         c: ViewMut {
+            // SAFETY: as above.
             ptr: unsafe { c.offset(p.result.offset) },
             batch_stride: p.result.batch.stride(),
             row: p.result.row,
