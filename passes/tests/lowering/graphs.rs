@@ -111,10 +111,7 @@ fn the_gradient_of_a_kernel_goes_through_memory_in_order() {
 }",
         &[f32s(&[2, 6, 8, 16]), f32s(&[2, 4, 6, 3])],
     );
-    assert!(
-        plan.contains("(3x128 48x1)"),
-        "rows are places, then neighbouring channels, which go on to the next place:\n{plan}"
-    );
+    assert!(plan.contains("(3x128 48x1)"), "rows are places, then places and channels side by side:\n{plan}");
     assert!(plan.contains("(2x768 4x128 6x16)"), "the sum is over examples, then places:\n{plan}");
     assert!(plan.contains("(9x3 16x27)"), "the result's rows follow:\n{plan}");
     // Rows that a kernel takes as they come stay in the result's order.

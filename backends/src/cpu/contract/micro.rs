@@ -304,10 +304,9 @@ impl<const R: usize, const UNIT: bool> Rows<R, UNIT> {
         [base(0), base(1), base(2)]
     }
 
-    /// # Safety
-    /// The element exists.
+    /// The element of row `ROW`, if it exists.
     #[inline(always)]
-    unsafe fn at<const ROW: usize, T>(&self, bases: &[*const T; 3]) -> *const T {
+    fn at<const ROW: usize, T>(&self, bases: &[*const T; 3]) -> *const T {
         if UNIT {
             return bases[0].wrapping_add(ROW);
         }
