@@ -68,15 +68,25 @@ pub fn is_free(op: &Op) -> bool {
 /// The index into a view's operand for an index of its result.
 pub fn operand_index(graph: &Graph, node: &Node, index: &[Dim]) -> Shape {
     let shape = &graph.ty(node.operands[0]).shape;
-    let mut trace = Trace { shape, found: None };
+    let mut trace = Trace { shape, found: None, guard: Guard::always() };
     node.op.story().emit(&mut trace, index);
     trace.found.unwrap_or_else(|| index.iter().cloned().collect())
+}
+
+/// Where a `pad` reads its operand for an index of its result, and under which condition.
+pub fn padded_index(graph: &Graph, node: &Node, index: &[Dim]) -> Option<(Shape, Guard)> {
+    let Op::Pad(_) = node.op else { return None };
+    let shape = &graph.ty(node.operands[0]).shape;
+    let mut trace = Trace { shape, found: None, guard: Guard::always() };
+    node.op.story().emit(&mut trace, index);
+    Some((trace.found?, trace.guard))
 }
 
 /// Takes down the index at which a view reads its operand.
 struct Trace<'a> {
     shape: &'a Shape,
     found: Option<Shape>,
+    guard: Guard,
 }
 
 impl MapEmitter for Trace<'_> {
@@ -85,7 +95,9 @@ impl MapEmitter for Trace<'_> {
         Var(0)
     }
 
-    fn operand_if(&mut self, _: usize, _: &[Dim], _: Guard, other: Var) -> Var {
+    fn operand_if(&mut self, _: usize, index: &[Dim], guard: Guard, other: Var) -> Var {
+        self.found = Some(index.iter().cloned().collect());
+        self.guard = guard;
         other
     }
 

@@ -120,6 +120,18 @@ impl<'a, S: Surroundings> Body<'a, S> {
         self.push(depth, Stmt::Loop(Loop { axis: axis.clone(), kind, extent, body: frame.stmts, reductions }));
     }
 
+    /// Opens a block under a condition inside the loop over `axis`: what mentions that axis stays in it.
+    pub(crate) fn open_if(&mut self, axis: &Symbol) {
+        self.open(axis);
+    }
+
+    /// Closes the innermost block as one that runs where the guard holds.
+    pub(crate) fn close_if(&mut self, guard: Guard) {
+        let Some(frame) = self.frames.pop() else { return };
+        let depth = self.frames.len() - 1;
+        self.push(depth, Stmt::If { guard, body: frame.stmts });
+    }
+
     /// A reduction of values of the innermost loop, with fresh variables for its results.
     pub(crate) fn reduction(&mut self, combiner: lehr_ir::kernel::Combiner, values: &[Var]) -> Reduction {
         let values: SmallVec<[Var; 2]> = values.iter().map(|&v| self.local(v)).collect();

@@ -7,8 +7,8 @@
 //!   outside it, row by row, so that memory is read in order.
 
 use lehr_ir::dim::Dim;
-use lehr_ir::graph::{NodeId, Value};
-use lehr_ir::kernel::{Access, AxisKind, Combiner, Kernel, Memory, Reduction, ScalarOp, Var};
+use lehr_ir::graph::{Node, NodeId, Value};
+use lehr_ir::kernel::{Access, AxisKind, Combiner, Guard, Kernel, Memory, Reduction, ScalarOp, Var};
 use lehr_ir::ops::MapEmitter;
 use lehr_ir::plan::{BufferId, Epilogue};
 use lehr_ir::{Facts, Literal, Loc, Shape};
@@ -20,7 +20,7 @@ use super::domain::{self, Axis, LoopAxis, collapse, product, unflatten};
 use super::fold_of;
 use super::phases::{self, Level, Phases};
 use crate::fuse::{Group, Lie};
-use crate::views::flat_index;
+use crate::views::{flat_index, padded_index};
 
 /// Lowers one group to one kernel, or two.
 pub(super) fn lower_group<'a>(l: &mut Lowerer<'a>, g: u32, group: &'a Group) {
@@ -298,11 +298,50 @@ impl<'a> GroupKernel<'a> {
         let index = domain::index(rank, walked, &at);
         let facts = self.facts(&[(&p, &iterations), (&j, &extent)]);
         let mut body = Body::new(self.graph, l, &inside, facts);
-        body.open(&j.symbol);
-        self.map_body(&mut body, &index);
-        body.close(&j.symbol, AxisKind::Lane, extent, Vec::new());
+        if let Some((node, at, guard)) = self.padded_rows(&index, &j) {
+            self.pad_rows(&mut body, node, &index, &at, guard, (&p, &j, &extent));
+        } else {
+            body.open(&j.symbol);
+            self.map_body(&mut body, &index);
+            body.close(&j.symbol, AxisKind::Lane, extent, Vec::new());
+        }
         let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
         l.launch(kernel, buffers, self.reason("elementwise"));
+    }
+
+    /// A group that is one `pad` whose rows of lanes are inside the operand or outside as a whole: the node, where it reads, and
+    /// under which condition.
+    fn padded_rows(&self, index: &[Dim], lane: &LoopAxis) -> Option<(&'a Node, Shape, Guard)> {
+        let [m] = self.group.members[..] else { return None };
+        let node = self.graph.node(m);
+        let (at, guard) = padded_index(self.graph, node, index)?;
+        let even = !guard.is_always() && !guard.0.iter().any(|d| d.mentions(&lane.symbol)) && !self.atoms.get();
+        even.then_some((node, at, guard))
+    }
+
+    /// Rows of padding, then rows of the operand over those that are inside: no lane has a condition of its own.
+    fn pad_rows(
+        &self,
+        body: &mut Body<'_, Lowerer<'a>>,
+        node: &'a Node,
+        index: &[Dim],
+        at: &[Dim],
+        guard: Guard,
+        (p, j, extent): (&LoopAxis, &LoopAxis, &Dim),
+    ) {
+        let result = node.result();
+        let own = self.member_index(self.group.members[0], index);
+        let (memory, flat) = self.output(body, result, &own);
+        body.open(&j.symbol);
+        let filled = body.value(node.operands[1], &[]);
+        body.store(memory, flat.clone(), filled);
+        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
+        body.open_if(&p.symbol);
+        body.open(&j.symbol);
+        let inside = body.value(node.operands[0], at);
+        body.store(memory, flat, inside);
+        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
+        body.close_if(guard);
     }
 
     fn map_body(&self, body: &mut Body<'_, Lowerer<'a>>, index: &[Dim]) {
