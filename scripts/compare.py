@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 
 ROWS = [
     "gemm_512", "gemm_1024", "gemm_2048", "chain_l2", "chain_dram", "axpy_dram", "softmax", "layernorm", "sum_all",
-    "sum_axis0", "mlp_train", "cnn_train", "gpt_train", "gpt_fwd", "resnet18_fwd", "mlp_b1", "attn_2048", "scalar_grad",
-    "poly_batch", "deep_10", "deep_100", "deep_1000", "solve_1000", "svd_300", "sort_1m", "cumsum_1m",
+    "sum_axis0", "mlp_train", "cnn_train", "gpt_train", "gpt_fwd", "resnet18_fwd", "mlp_b1", "attn_2048", "attn_2048_grad",
+    "scalar_grad", "poly_batch", "deep_10", "deep_100", "deep_1000", "solve_1000", "svd_300", "sort_1m", "cumsum_1m",
 ]
 PEERS = ["numpy", "jax", "torch", "onnx"]
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")

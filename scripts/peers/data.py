@@ -98,6 +98,11 @@ def attn_2048():
     return [normal(seed, 1, 8, 2048, 64) for seed in (1, 2, 3)]
 
 
+def attn_2048_grad():
+    """The same, and the weights of the sum that is derived."""
+    return attn_2048() + [normal(4, 1, 8, 2048, 64)]
+
+
 def deep(depth):
     w = Weights()
     return [(w(64, 64, scale=0.01), np.full(64, 0.05, np.float32)) for _ in range(depth)], normal(1, 8, 64)

@@ -251,17 +251,27 @@ def gpt_fwd(name, variant):
     return jitted(lambda p, x: gpt(p, x, ATTENTION[variant]), tree(array, params), array(tokens))
 
 
-@rows.row("attn_2048", variants=("softmax", "dot_product_attention"))
+def heads_first(variant):
+    """Attention over [batch, heads, t, d]."""
+    def by_hand(q, k, v):
+        s = q @ k.swapaxes(-1, -2) / 8
+        s = s + jnp.where(jnp.tril(jnp.ones(s.shape[-2:], bool)), 0.0, -jnp.inf)
+        return jax.nn.softmax(s, -1) @ v
+
+    turn = lambda a: a.swapaxes(1, 2)
+    return by_hand if variant == "softmax" else lambda q, k, v: turn(ATTENTION[variant](turn(q), turn(k), turn(v)))
+
+
+@rows.row("attn_2048", variants=tuple(ATTENTION))
 def attn(name, variant):
-    if variant == "softmax":
-        def f(q, k, v):
-            s = q @ k.swapaxes(-1, -2) / 8
-            s = s + jnp.where(jnp.tril(jnp.ones(s.shape[-2:], bool)), 0.0, -jnp.inf)
-            return jax.nn.softmax(s, -1) @ v
-    else:
-        turn = lambda a: a.swapaxes(1, 2)
-        f = lambda q, k, v: turn(ATTENTION[variant](turn(q), turn(k), turn(v)))
-    return jitted(f, *map(array, data.attn_2048()))
+    return jitted(heads_first(variant), *map(array, data.attn_2048()))
+
+
+@rows.row("attn_2048_grad", variants=tuple(ATTENTION))
+def attn_grad(name, variant):
+    f = heads_first(variant)
+    weighted = lambda q, k, v, w: (f(q, k, v) * w).sum()
+    return jitted(jax.value_and_grad(weighted, argnums=(0, 1, 2)), *map(array, data.attn_2048_grad()))
 
 
 @rows.row("solve_1000")

@@ -86,6 +86,8 @@ def expected(name):
     if name == "attn_2048":
         q, k, v = (a[:, :2].astype(np.float64) for a in data.attn_2048())
         return [(lambda y: shaped(y, 1, 8, 2048, 64)[:, :2], attention(q, k, v), 1e-5)]
+    if name == "attn_2048_grad":
+        return attention_grad(*(a[0].astype(np.float64) for a in data.attn_2048_grad()))
     if name == "solve_1000":
         a, b = data.solve_1000()
         # The residual, since the error of x grows with the condition number.
@@ -152,12 +154,30 @@ def layer_norm(x, g, b):
     return c / np.sqrt((c * c).mean(-1, keepdims=True) + EPS) * g + b
 
 
-def attention(q, k, v):
-    """Causal, over [..., t, d]."""
+def shares(q, k):
+    """How much of each value a query takes: causal, over [..., t, d]."""
     s = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
     s[..., np.triu(np.ones(s.shape[-2:], bool), 1)] = -np.inf
     e = np.exp(s - s.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True) @ v
+    return e / e.sum(-1, keepdims=True)
+
+
+def attention(q, k, v):
+    return shares(q, k) @ v
+
+
+def attention_grad(q, k, v, w):
+    """The sum of attention weighted by `w`, and its slopes, over [heads, t, d]; of two heads only, where they can be told apart."""
+    # The sum needs all heads, and one after another they fit.
+    value = sum((attention(*qkv) * w_head).sum() for *qkv, w_head in zip(q, k, v, w))
+    q, k, v, w = (a[:2] for a in (q, k, v, w))
+    p = shares(q, k)
+    by_share = w @ v.swapaxes(-1, -2)
+    by_score = p * (by_share - (p * by_share).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    slopes = by_score @ k, by_score.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ w
+    two = lambda a: a[0, :2]
+    # The sum is of numbers of both signs, as many as there are elements.
+    return [(lambda a: a, value, 1e-4)] + [(two, slope, 1e-5) for slope in slopes]
 
 
 def gpt(params, tokens):

@@ -269,6 +269,19 @@ def attn(name, _):
     return forward(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), *map(tensor, data.attn_2048()))
 
 
+@rows.row("attn_2048_grad")
+def attn_grad(name, _):
+    q, k, v, w = map(tensor, data.attn_2048_grad())
+    by = [a.requires_grad_() for a in (q, k, v)]
+    f = compiled(lambda q, k, v: (F.scaled_dot_product_attention(q, k, v, is_causal=True) * w).sum())
+
+    def call():
+        y = f(*by)
+        return y, torch.autograd.grad(y, by)
+
+    return Row(call, numpy)
+
+
 @rows.row("solve_1000")
 def solve(name, _):
     return forward(torch.linalg.solve, *map(tensor, data.solve_1000()))
