@@ -64,6 +64,22 @@ impl Epilogue {
 }
 
 impl Contract {
+    /// Whether the result moves as backends write it, and an epilogue has the sizes that say which columns it walks.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let even = |d: &Digits| d.digits().len() <= 1;
+        if !even(&self.c.batch) || !even(&self.c.column) {
+            return Err("a contraction's result has several strides along its batch or its columns".to_owned());
+        }
+        let Some(e) = &self.epilogue else { return Ok(()) };
+        if !even(&self.c.row) {
+            return Err("a contraction with an epilogue has a result whose rows are in another order".to_owned());
+        }
+        if e.sizes.len() > Epilogue::MOST_SIZES || e.sizes.len() as u32 <= e.first_column.max(e.columns) {
+            return Err("an epilogue without sizes for its columns, or with too many".to_owned());
+        }
+        Ok(())
+    }
+
     /// The buffers it reads and the buffers it writes.
     pub(super) fn accesses(&self, kernels: &[Arc<Kernel>]) -> (SmallVec<[BufferId; 6]>, SmallVec<[BufferId; 2]>) {
         let mut reads: SmallVec<[BufferId; 6]> = SmallVec::from_iter([self.a.buffer, self.b.buffer]);

@@ -1,6 +1,6 @@
 //! Checks a plan: the invariants of [`crate::plan`], and those of each kernel.
 
-use super::{Block, BufferDecl, BufferId, Carry, Epilogue, Place, Plan, Step, StepKind, Trip};
+use super::{Block, BufferDecl, BufferId, Carry, Place, Plan, Step, StepKind, Trip};
 use crate::dtype::DType;
 use crate::kernel;
 
@@ -83,11 +83,8 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
                 }
             }
         }
-        if let StepKind::Contract(contract) = &step.kind
-            && let Some(e) = &contract.epilogue
-            && (e.sizes.len() > Epilogue::MOST_SIZES || e.sizes.len() as u32 <= e.first_column.max(e.columns))
-        {
-            return Err(error(i, "an epilogue without sizes for its columns, or with too many".to_owned()));
+        if let StepKind::Contract(contract) = &step.kind {
+            contract.check().map_err(|message| error(i, message))?;
         }
         if let StepKind::Attend(a) = &step.kind {
             let dtype = |b: BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);

@@ -7,10 +7,9 @@
 //!   outside it, row by row, so that memory is read in order.
 
 use lehr_ir::dim::Dim;
-use lehr_ir::graph::{Node, NodeId, Value};
-use lehr_ir::kernel::{Access, AxisKind, Combiner, Guard, Kernel, Memory, Reduction, ScalarOp, Var};
+use lehr_ir::graph::{NodeId, Value};
+use lehr_ir::kernel::{Access, AxisKind, Combiner, Memory, Reduction, ScalarOp, Var};
 use lehr_ir::ops::MapEmitter;
-use lehr_ir::plan::{BufferId, Epilogue};
 use lehr_ir::{Facts, Literal, Loc, Shape};
 use smallvec::SmallVec;
 
@@ -20,7 +19,12 @@ use super::domain::{self, Axis, LoopAxis, collapse, product, unflatten};
 use super::fold_of;
 use super::phases::{self, Level, Phases};
 use crate::fuse::{Group, Lie};
-use crate::views::{flat_index, padded_index};
+use crate::views::flat_index;
+
+mod epilogue;
+mod pad;
+
+pub(super) use epilogue::{epilogue, epilogue_result};
 
 /// Lowers one group to one kernel, or two.
 pub(super) fn lower_group<'a>(l: &mut Lowerer<'a>, g: u32, group: &'a Group) {
@@ -43,65 +47,6 @@ pub(super) fn lower_group<'a>(l: &mut Lowerer<'a>, g: u32, group: &'a Group) {
     } else {
         k.rows(l, &walked);
     }
-}
-
-/// The member of a map whose result takes the place of a product of the same type.
-///
-/// It is computed from the product, so that no backend can move the load of the product behind the store over it.
-pub(super) fn epilogue_result(l: &Lowerer<'_>, group: &Group, product: Value) -> Option<Value> {
-    let ty = l.graph.ty(product);
-    let mut from_product: SmallVec<[NodeId; 16]> = SmallVec::new();
-    for &m in &group.members {
-        let node = l.graph.node(m);
-        let depends = node.operands.iter().any(|&v| match l.behind(v) {
-            Some((id, v)) => v == product || from_product.contains(&id),
-            None => false,
-        });
-        if depends {
-            if let Some(v) = node.results().find(|&v| l.needed[v.index()] && l.graph.ty(v) == ty) {
-                return Some(v);
-            }
-            from_product.push(m);
-        }
-    }
-    None
-}
-
-/// A map as a kernel over rows and a range of columns, the last `columns` dims of its domain; `None` if it is none of that kind.
-pub(super) fn epilogue<'a>(
-    l: &mut Lowerer<'a>,
-    g: u32,
-    group: &'a Group,
-    columns: usize,
-) -> Option<(Kernel, Vec<BufferId>)> {
-    let k = GroupKernel::new(l, g, group);
-    if k.is_void() {
-        return None;
-    }
-    let uses = k.trial(l);
-    let rank = group.domain.len();
-    let last: SmallVec<[usize; 4]> = (rank - columns.min(rank)..rank).collect();
-    // Rows and columns stay apart as if columns were folded.
-    let walked = collapse(&group.domain, &last, &uses, &l.axes);
-    let mut wide = walked.iter().filter(|a| a.reduced && !a.extent.is_one());
-    if k.atoms.get() || wide.next().is_none() || wide.next().is_some() {
-        return None;
-    }
-    let (p, j) = (l.loops.parallel.clone(), l.loops.lane.clone());
-    let size = |name: &str| Dim::symbol(name).unwrap_or(Dim::ZERO);
-    let (first, extent) = (size(Epilogue::FIRST_COLUMN), size(Epilogue::COLUMNS));
-    let outer: SmallVec<[&Axis; 4]> = walked.iter().filter(|a| !a.reduced).collect();
-    let mut rows = unflatten(&p.at, &outer).into_iter();
-    let column = |a: &Axis| if a.extent.is_one() { Dim::ZERO } else { &first + &j.at };
-    let at: Vec<Dim> = walked.iter().filter_map(|a| if a.reduced { Some(column(a)) } else { rows.next() }).collect();
-    let index = domain::index(rank, &walked, &at);
-    let inside = k.inside();
-    let mut body = Body::new(k.graph, l, &inside, Facts::default());
-    body.open(&j.symbol);
-    k.map_body(&mut body, &index);
-    body.close(&j.symbol, AxisKind::Lane, extent, Vec::new());
-    let (kernel, buffers) = body.finish(k.name(), &p.symbol, product(outer.iter().copied()), k.locs());
-    (kernel.sizes.len() <= Epilogue::MOST_SIZES && kernel.tiles.is_empty()).then_some((kernel, buffers))
 }
 
 struct GroupKernel<'a> {
@@ -307,41 +252,6 @@ impl<'a> GroupKernel<'a> {
         }
         let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
         l.launch(kernel, buffers, self.reason("elementwise"));
-    }
-
-    /// A group that is one `pad` whose rows of lanes are inside the operand or outside as a whole: the node, where it reads, and
-    /// under which condition.
-    fn padded_rows(&self, index: &[Dim], lane: &LoopAxis) -> Option<(&'a Node, Shape, Guard)> {
-        let [m] = self.group.members[..] else { return None };
-        let node = self.graph.node(m);
-        let (at, guard) = padded_index(self.graph, node, index)?;
-        let even = !guard.is_always() && !guard.0.iter().any(|d| d.mentions(&lane.symbol)) && !self.atoms.get();
-        even.then_some((node, at, guard))
-    }
-
-    /// Rows of padding, then rows of the operand over those that are inside: no lane has a condition of its own.
-    fn pad_rows(
-        &self,
-        body: &mut Body<'_, Lowerer<'a>>,
-        node: &'a Node,
-        index: &[Dim],
-        at: &[Dim],
-        guard: Guard,
-        (p, j, extent): (&LoopAxis, &LoopAxis, &Dim),
-    ) {
-        let result = node.result();
-        let own = self.member_index(self.group.members[0], index);
-        let (memory, flat) = self.output(body, result, &own);
-        body.open(&j.symbol);
-        let filled = body.value(node.operands[1], &[]);
-        body.store(memory, flat.clone(), filled);
-        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
-        body.open_if(&p.symbol);
-        body.open(&j.symbol);
-        let inside = body.value(node.operands[0], at);
-        body.store(memory, flat, inside);
-        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
-        body.close_if(guard);
     }
 
     fn map_body(&self, body: &mut Body<'_, Lowerer<'a>>, index: &[Dim]) {
