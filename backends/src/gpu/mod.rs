@@ -2,4 +2,5 @@
 //!
 //! Text only for now: nothing here talks to a device. [`wgsl::print`] turns any verified kernel within its dtypes into one shader module.
 
+pub mod dispatch;
 pub mod wgsl;
