@@ -36,6 +36,7 @@ mod ops;
 mod printer;
 mod recipe;
 mod reduce;
+pub(in crate::gpu) mod source;
 #[cfg(test)]
 mod tests;
 
@@ -53,11 +54,27 @@ pub struct WgslTarget {
     pub storage_buffers: usize,
     /// The most bytes of workgroup memory.
     pub workgroup_bytes: u64,
+    /// Whether there are 16-bit floats, in storage too.
+    pub f16: bool,
+    /// Whether there are 64-bit integers, in storage too.
+    pub i64: bool,
+    /// Whether there are 64-bit floats, in storage too.
+    pub f64: bool,
+    /// Whether subgroups may be used.
+    pub subgroups: bool,
 }
 
 impl Default for WgslTarget {
     fn default() -> Self {
-        Self { workgroup_size: 64, storage_buffers: 8, workgroup_bytes: 16_384 }
+        Self {
+            workgroup_size: 64,
+            storage_buffers: 8,
+            workgroup_bytes: 16_384,
+            f16: false,
+            i64: false,
+            f64: false,
+            subgroups: false,
+        }
     }
 }
 
@@ -144,6 +161,6 @@ pub fn groups(kernel: &Kernel, target: &WgslTarget, iterations: u64) -> Option<[
     fits.then(|| Some([u32::try_from(x).ok()?, u32::try_from(y).ok()?])).flatten()
 }
 
-fn limit(what: &'static str, need: u64, limit: u64) -> WgslError {
+pub(in crate::gpu) fn limit(what: &'static str, need: u64, limit: u64) -> WgslError {
     WgslError::Limit { what, need, limit }
 }

@@ -12,6 +12,13 @@ use super::helpers::{Helper, Helpers};
 use super::names::{Names, word};
 use super::{Unsupported, WgslError, WgslTarget, limit, loops};
 
+/// What `main` is told.
+pub(super) const BUILTINS: [(&str, &str); 3] = [
+    ("workgroup_id", "group: vec3<u32>"),
+    ("num_workgroups", "groups: vec3<u32>"),
+    ("local_invocation_index", "invocation: u32"),
+];
+
 /// Who runs the statements that are being printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Context {
@@ -100,12 +107,7 @@ impl<'k> Printer<'k> {
         out.push(String::new());
         out.push(format!("@compute @workgroup_size({})", self.target.workgroup_size.max(1)));
         out.push("fn main(".to_owned());
-        let builtins = [
-            ("workgroup_id", "group: vec3<u32>"),
-            ("num_workgroups", "groups: vec3<u32>"),
-            ("local_invocation_index", "invocation: u32"),
-        ];
-        out.extend(builtins.map(|(builtin, parameter)| format!("  @builtin({builtin}) {parameter},")));
+        out.extend(BUILTINS.map(|(builtin, parameter)| format!("  @builtin({builtin}) {parameter},")));
         out.push(") {".to_owned());
         out.append(&mut self.lines);
         out.push("}\n".to_owned());

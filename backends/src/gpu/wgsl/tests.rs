@@ -5,7 +5,15 @@ use lehr_ir::kernel::{Kernel, ScalarOp};
 
 use super::*;
 
-const ROOMY: WgslTarget = WgslTarget { workgroup_size: 64, storage_buffers: 32, workgroup_bytes: 32_768 };
+const ROOMY: WgslTarget = WgslTarget {
+    workgroup_size: 64,
+    storage_buffers: 32,
+    workgroup_bytes: 32_768,
+    f16: false,
+    i64: false,
+    f64: false,
+    subgroups: false,
+};
 
 /// The kernels of a file under `tests/kernels`; lines that begin with a semicolon are the file's test.
 fn file(name: &str) -> Vec<Kernel> {

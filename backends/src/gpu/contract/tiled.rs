@@ -1,0 +1,269 @@
+//! Products by tiles: operands pass through workgroup memory, sums stay in registers.
+
+use lehr_ir::dim::Dim;
+
+use super::address::is_multiple;
+use super::fetch::{self, Fetch};
+use super::output::{Output, counted};
+use super::{Product, Side};
+use crate::gpu::dispatch::Dispatch;
+use crate::gpu::wgsl::source::Source;
+use crate::gpu::wgsl::{WgslError, WgslTarget};
+
+/// The shape of a tile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tiling {
+    /// Rows and columns of a workgroup's tile.
+    pub(super) size: i64,
+    /// Rows and columns of an invocation's part of it: 4, or 8 in two halves of the tile.
+    pub(super) each: i64,
+    /// Terms that pass through workgroup memory at once.
+    pub(super) depth: i64,
+}
+
+impl Tiling {
+    pub(super) const SMALL: Self = Self { size: 32, each: 4, depth: 16 };
+    pub(super) const MIDDLE: Self = Self { size: 64, each: 4, depth: 16 };
+    pub(super) const LARGE: Self = Self { size: 128, each: 8, depth: 8 };
+
+    /// The tile for a shape: the largest that gives enough workgroups. Symbolic sizes count as large.
+    pub(super) fn of(product: &Product<'_>) -> Self {
+        let groups = |tiling: Self| tiling.groups(product).as_const();
+        let least = [&product.left, &product.right].into_iter().filter_map(|s| s.count.as_const()).min();
+        let fits = |tiling: Self| least.is_none_or(|least| least > tiling.size / 2);
+        if product.element.bytes > 4 {
+            return Self::SMALL;
+        }
+        match (groups(Self::LARGE), groups(Self::MIDDLE)) {
+            (Some(large), _) if large >= 192 && fits(Self::LARGE) => Self::LARGE,
+            (None, _) if fits(Self::MIDDLE) => Self::MIDDLE,
+            (_, Some(middle)) if middle >= 96 && fits(Self::MIDDLE) => Self::MIDDLE,
+            _ => Self::SMALL,
+        }
+    }
+
+    /// The workgroups of a product whose sums are whole.
+    pub(super) fn groups(self, product: &Product<'_>) -> Dim {
+        let tiles = |side: &Side<'_>| side.count.ceildiv(self.size);
+        &(product.batch * &tiles(&product.left)) * &tiles(&product.right)
+    }
+
+    fn invocations(self) -> i64 {
+        (self.size / self.each) * (self.size / self.each)
+    }
+
+    /// Vectors of four elements from one term to the next in workgroup memory: one more than there are, so that what is written
+    /// together lies in different banks.
+    fn stride(self) -> i64 {
+        self.size / 4 + 1
+    }
+
+    /// Blocks of four vectors by four terms that an operand has in a step.
+    fn blocks(self) -> i64 {
+        self.size * self.depth / 16
+    }
+}
+
+/// The dispatch of a product by tiles.
+pub(super) fn dispatch(
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+    target: &WgslTarget,
+) -> Result<Dispatch, WgslError> {
+    by(Tiling::of(product), product, output, target)
+}
+
+/// The dispatch with tiles of a certain shape.
+pub(super) fn by(
+    tiling: Tiling,
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+    target: &WgslTarget,
+) -> Result<Dispatch, WgslError> {
+    let Tiling { size, each, depth } = tiling;
+    let ty = product.element.name;
+    let mut source = Source::new([
+        product.title(),
+        format!(
+            "A workgroup of {} makes a tile of {size} by {size}, {each} by {each} an invocation, {depth} terms at a time.",
+            tiling.invocations()
+        ),
+    ]);
+    let wide = fetch::wide(product);
+    let sides = [(&product.left, wide[0]), (&product.right, wide[1])];
+    let mut fetches = Vec::new();
+    for (side, wide) in sides {
+        let fetch = Fetch::new(&mut source, product, side, wide)?;
+        let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
+            if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
+        };
+        let count = edge(&mut source, counted(side.name), side.count, size)?;
+        let terms = edge(&mut source, "terms", product.sum, depth)?;
+        fetch.block(&mut source, side, ty, count.as_deref(), terms.as_deref());
+        fetches.push((side, fetch));
+    }
+    let stores = output.define(&mut source, true)?;
+    source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * tiling.stride()) as u64);
+    let whole = tiling.groups(product);
+    let groups = match output.parts {
+        Some(parts) => &whole * parts.count,
+        None => whole.clone(),
+    };
+    place(&mut source, tiling, product, &whole, &groups, output)?;
+    for (side, fetch) in &fetches {
+        begin_fetch(&mut source, tiling, side, fetch, ty);
+    }
+    let across = size / each;
+    source.line("// Rows and columns of four that this invocation sums up.");
+    source.line(format!("let row_lane = lane / {across};"));
+    source.line(format!("let column_lane = lane % {across};"));
+    for (row, group) in sums(each) {
+        source.line(format!("var sum_{row}_{group} = vec4<{ty}>();"));
+    }
+    let terms = source.number("terms", product.sum)?;
+    let (from, to) = match output.parts {
+        Some(parts) => {
+            source.line(format!("let begin = part * {};", parts.terms));
+            source.line(format!("let end = min(begin + {}, {terms});", parts.terms));
+            ("begin".to_owned(), "end".to_owned())
+        }
+        None => ("0".to_owned(), terms),
+    };
+    source.open(format!("if ({from} < {to}) {{"));
+    fetch_blocks(&mut source, tiling, &from);
+    source.close("}");
+    source.open(format!("for (var first = {from}; first < {to}; first += {depth}) {{"));
+    keep_blocks(&mut source, tiling);
+    source.line("workgroupBarrier();");
+    source.line("// What comes next is on its way while this is summed up.");
+    source.open(format!("if (first + {depth} < {to}) {{"));
+    fetch_blocks(&mut source, tiling, &format!("first + {depth}"));
+    source.close("}");
+    multiply(&mut source, tiling, ty);
+    source.line("workgroupBarrier();");
+    source.close("}");
+    source.line(format!("let base = {};", stores.base));
+    for (row, group) in sums(each) {
+        let (half, i) = (row / 4, row % 4);
+        let at = |lane: &str, more: i64| plus(&format!("first_{lane} + {lane}_lane * 4"), more);
+        let (to_row, to_column) = (at("row", half * size / 2 + i), at("column", group * size / 2));
+        source.line(format!("store_4(base, {to_row}, {to_column}, sum_{row}_{group});"));
+    }
+    source.dispatch(tiling.invocations() as u32, groups, target)
+}
+
+/// Lines that find the tile.
+fn place(
+    source: &mut Source,
+    tiling: Tiling,
+    product: &Product<'_>,
+    whole: &Dim,
+    groups: &Dim,
+    output: &Output<'_, '_>,
+) -> Result<(), WgslError> {
+    let number = source.number("groups", groups)?;
+    source.begin(&number);
+    let across = source.number("tiles_across", &product.right.count.ceildiv(tiling.size))?;
+    let down = source.number("tiles_down", &product.left.count.ceildiv(tiling.size))?;
+    let batches = source.number("batches", product.batch)?;
+    source.line(format!("let first_column = linear % {across} * {};", tiling.size));
+    source.line(format!("let first_row = linear / {across} % {down} * {};", tiling.size));
+    if output.parts.is_some() {
+        let whole = source.number("tiles", whole)?;
+        source.line(format!("let batch = linear / ({across} * {down}) % {batches};"));
+        source.line(format!("let part = linear / {whole};"));
+    } else {
+        source.line(format!("let batch = linear / ({across} * {down});"));
+    }
+    Ok(())
+}
+
+/// Lines that find what this invocation fetches of an operand.
+fn begin_fetch(source: &mut Source, tiling: Tiling, side: &Side<'_>, fetch: &Fetch, ty: &str) {
+    let name = side.name;
+    let (across, down) = (tiling.depth / 4, tiling.size / 4);
+    let block = match name {
+        "left" => "lane".to_owned(),
+        _ => format!("(lane - {})", tiling.invocations() - tiling.blocks()),
+    };
+    source.line(format!("// This invocation's block of the {name} operand: four {}s by four terms.", vector(side)));
+    let (term, lane) = if fetch.along_sum {
+        (format!("{block} % {across} * 4"), format!("{block} / {across}"))
+    } else {
+        (format!("{block} / {down} * 4"), format!("{block} % {down}"))
+    };
+    source.line(format!("let {name}_term = {term};"));
+    source.line(format!("let {name}_lane = {lane};"));
+    source.line(format!("let {name}_first = first_{} + {name}_lane * 4;", vector(side)));
+    let at = [0, 1, 2, 3].map(|i| fetch.vectors.at(&plus(&format!("{name}_first"), i)));
+    let base = if fetch.base == "0" { String::new() } else { format!("{} + ", fetch.base) };
+    source.line(format!("let {name}_at = {base}vec4<i32>({});", at.join(", ")));
+    source.line(format!("var {name}_next: mat4x4<{ty}>;"));
+}
+
+/// Lines that fetch the blocks of the step that begins at a term.
+fn fetch_blocks(source: &mut Source, tiling: Tiling, first: &str) {
+    let first = if first == "0" { String::new() } else { format!("{first} + ") };
+    for (name, condition) in fetchers(tiling) {
+        source.open(format!("if ({condition}) {{"));
+        source.line(format!("{name}_next = {name}_block({name}_at, {name}_first, {first}{name}_term);"));
+        source.close("}");
+    }
+}
+
+/// Lines that put what has been fetched into workgroup memory: for each term the vectors in order, first those of the left operand.
+fn keep_blocks(source: &mut Source, tiling: Tiling) {
+    let stride = tiling.stride();
+    for (name, condition) in fetchers(tiling) {
+        let start = if name == "left" { 0 } else { tiling.depth * stride };
+        source.open(format!("if ({condition}) {{"));
+        for i in 0..4 {
+            let at = plus(&format!("{name}_term * {stride} + {name}_lane"), start + i * stride);
+            source.line(format!("tile[{at}] = {name}_next[{i}];"));
+        }
+        source.close("}");
+    }
+}
+
+/// The operands, and which invocations fetch blocks of them.
+fn fetchers(tiling: Tiling) -> [(&'static str, String); 2] {
+    let (invocations, blocks) = (tiling.invocations(), tiling.blocks());
+    [("left", format!("lane < {blocks}")), ("right", format!("lane >= {}", invocations - blocks))]
+}
+
+/// Lines that add the products of a step.
+fn multiply(source: &mut Source, tiling: Tiling, ty: &str) {
+    let (stride, halves) = (tiling.stride(), tiling.each / 4);
+    source.open(format!("for (var k = 0; k < {}; k++) {{", tiling.depth));
+    for half in 0..halves {
+        let at = plus(&format!("k * {stride} + row_lane"), half * tiling.size / 8);
+        source.line(format!("let left_{half} = tile[{at}];"));
+    }
+    for half in 0..halves {
+        let at = plus(&format!("k * {stride} + column_lane"), tiling.depth * stride + half * tiling.size / 8);
+        source.line(format!("let right_{half} = tile[{at}];"));
+    }
+    for (row, group) in sums(tiling.each) {
+        let one = format!("left_{}.{}", row / 4, COMPONENTS.get(row as usize % 4).copied().unwrap_or_default());
+        let sum = format!("sum_{row}_{group}");
+        source.line(format!("{sum} = fma(vec4<{ty}>({one}), right_{group}, {sum});"));
+    }
+    source.close("}");
+}
+
+const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
+
+/// An invocation's sums: row, and group of four columns.
+fn sums(each: i64) -> impl Iterator<Item = (i64, i64)> {
+    (0..each).flat_map(move |row| (0..each / 4).map(move |group| (row, group)))
+}
+
+/// What a vector of a side is.
+fn vector(side: &Side<'_>) -> &'static str {
+    if side.name == "left" { "row" } else { "column" }
+}
+
+/// A sum with a constant.
+fn plus(text: &str, constant: i64) -> String {
+    if constant == 0 { text.to_owned() } else { format!("{text} + {constant}") }
+}
