@@ -7,6 +7,8 @@
 //! - Either with its sum in several parts, where the result is too small to occupy a device: parts are written to scratch memory, and
 //!   a second dispatch adds them, always in the same order ([`parts`]).
 //!
+//! An epilogue is a function of the same dispatch that gets each sum ([`epilogue`]); where it cannot be, it is a launch of its own.
+//!
 //! An index of several digits becomes a function of the module, an index of one digit a product. Strides and sizes that are
 //! constants stand in the text, the others in the parameter block, and so do offsets.
 //! Whatever lies beyond an operand's edges counts as 0 on both sides, so that nothing is multiplied with it.
@@ -20,9 +22,10 @@ use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::{Contract, Digits, Matrix};
 
 use super::dispatch::{Bound, Dispatch};
-use super::wgsl::{Unsupported, WgslError, WgslTarget};
+use super::wgsl::{self, Unsupported, WgslError, WgslTarget};
 
 mod address;
+mod epilogue;
 mod fetch;
 mod few;
 mod output;
@@ -31,6 +34,7 @@ mod parts;
 mod tests;
 mod tiled;
 
+use epilogue::Finish;
 use output::Output;
 
 /// The shaders that run a contraction, in order.
@@ -42,21 +46,38 @@ pub fn dispatches(
     kernels: &[Arc<Kernel>],
     target: &WgslTarget,
 ) -> Result<Vec<Dispatch>, WgslError> {
-    let _ = kernels;
     let element = Element::of(contract.dtype, target)?;
     if [&contract.batch, &contract.m, &contract.n].iter().any(|d| d.is_zero()) {
         return Ok(Vec::new());
     }
     let product = Product::of(contract, element);
-    let parts = parts::count(&product);
-    let output = Output { product: &product, parts };
-    let main = match few::fits(&product) {
-        Some(form) => few::dispatch(&product, &form, &output, target)?,
-        None => tiled::dispatch(&product, &output, target)?,
+    if let Some(finish) = Finish::of(contract, kernels, target) {
+        match whole(&product, Some(finish), target) {
+            // What exceeds a dispatch together may be within its limits one by one.
+            Err(WgslError::Limit { .. }) => {}
+            result => return result,
+        }
+    }
+    let mut all = whole(&product, None, target)?;
+    if let Some(e) = &contract.epilogue {
+        let kernel = kernels.get(e.kernel as usize).ok_or(WgslError::Invalid("a kernel that does not exist"))?;
+        let rows = &contract.batch * &contract.m;
+        all.push(wgsl::launch(kernel, &e.buffers, &e.sizes, &rows, target)?);
+    }
+    Ok(all)
+}
+
+/// The dispatches of a product that ends with what finishes its sums.
+fn whole(product: &Product<'_>, finish: Option<Finish<'_>>, target: &WgslTarget) -> Result<Vec<Dispatch>, WgslError> {
+    let parts = parts::count(product);
+    let output = Output { product, parts, finish };
+    let main = match few::fits(product) {
+        Some(form) => few::dispatch(product, &form, &output, target)?,
+        None => tiled::dispatch(product, &output, target)?,
     };
     let mut all = vec![main];
     if let Some(parts) = parts {
-        all.push(parts::add(&product, parts, target)?);
+        all.push(parts::add(product, parts, finish, target)?);
     }
     Ok(all)
 }

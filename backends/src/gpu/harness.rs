@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use lehr_ir::bindings::Bindings;
+use lehr_ir::dtype::DType;
 use lehr_ir::kernel::Access;
+use lehr_ir::kernel::interpret::BufferData;
 use lehr_ir::plan::BufferId;
 use wgpu::util::DeviceExt;
 
@@ -41,6 +43,24 @@ pub fn validate(text: &str, rich: bool) {
     if let Err(e) = validator.validate(&module) {
         panic!("{}\n{text}", e.emit_to_string(text));
     }
+}
+
+/// The bytes of elements, as the host has them.
+pub fn bytes(data: &BufferData) -> Vec<u8> {
+    let size = data.dtype().size();
+    let of = |i| data.bits(i).unwrap_or_default().to_le_bytes();
+    (0..data.len()).flat_map(|i| of(i).into_iter().take(size)).collect()
+}
+
+/// Elements from their bytes.
+pub fn elements(dtype: DType, bytes: &[u8]) -> BufferData {
+    let size = dtype.size();
+    let mut data = BufferData::zeros(dtype, bytes.len() / size).expect("is a real dtype");
+    for (i, chunk) in bytes.chunks_exact(size).enumerate() {
+        let bits = chunk.iter().rev().fold(0_u64, |bits, b| bits << 8 | u64::from(*b));
+        assert!(data.set_bits(i, bits));
+    }
+    data
 }
 
 impl Harness {

@@ -3,7 +3,7 @@
 //! # Binding
 //! Group 0 holds the parameter block at binding 0, a uniform of `lo: i32`, `hi: i32` (the iterations of the outermost loop to run),
 //! `zero: u32` (always 0), then one `i32` a size in the kernel's order; and buffer `i` at binding `i + 1`.
-//! `f32`, `i32` and `u32` elements are stored as such, a `bool` as one `u32` word of 0 or 1, so that no two invocations share a word.
+//! Elements lie there as on the host: those smaller than a word are packed in words ([`storage`] says how they are stored to).
 //!
 //! # Mapping
 //! A kernel with lane or reduce loops runs each iteration of its outermost loop in one workgroup: statements outside of those loops
@@ -13,8 +13,9 @@
 //! Iterations are counted over `x`, then `y` of the grid ([`groups`]), because one dimension ends at 65,535.
 //!
 //! # Range
-//! Index values, and with them every `i64` variable, are `i32` here: all of them must lie within −2^31 .. 2^31 − 1, intermediate
-//! sums and products included. The identity of an `arg_max` or `arg_min` index is the greatest `i32`.
+//! Index values are `i32` here: all of them must lie within −2^31 .. 2^31 − 1, intermediate sums and products included.
+//! Where the device has 64-bit integers, `i64` variables and index expressions over them have 64 bits; elsewhere they are index values
+//! too, there are no `i64` buffers, and the identity of an `arg_max` or `arg_min` index is the greatest `i32`.
 //!
 //! # Numerics
 //! Drivers assume away what f32 promises. A NaN is recognised by its bits, and `max`, `min` and `ne` are written with that test.
@@ -25,22 +26,28 @@
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Kernel, ScalarOp};
+use lehr_ir::plan::BufferId;
 
 mod barrier;
+#[cfg(test)]
+mod execute;
 mod helpers;
 mod index;
+mod launch;
 mod loops;
 mod memory;
 mod names;
 mod ops;
-mod printer;
+pub(in crate::gpu) mod printer;
 mod recipe;
 mod reduce;
 pub(in crate::gpu) mod source;
+pub(in crate::gpu) mod storage;
 #[cfg(test)]
 mod tests;
 
-use printer::Printer;
+pub use launch::launch;
+pub(in crate::gpu) use launch::place;
 
 /// The most workgroups in one dimension of a grid.
 const MAX_GROUPS: u64 = 65_535;
@@ -137,16 +144,14 @@ impl From<Unsupported> for WgslError {
     }
 }
 
-/// The module of a verified kernel; the same text for the same kernel and target.
+/// The module of a verified kernel, each of whose buffers is another; the same text for the same kernel and target.
 ///
 /// # Errors
 /// [`WgslError`] where the kernel has something that WGSL or this printer does not, or where it exceeds the target.
 pub fn print(kernel: &Kernel, target: &WgslTarget) -> Result<String, WgslError> {
-    let buffers = kernel.buffers.len();
-    if buffers > target.storage_buffers {
-        return Err(limit("storage buffers", buffers as u64, target.storage_buffers as u64));
-    }
-    Printer::new(kernel, target)?.module()
+    let buffers: Vec<BufferId> = (0..kernel.buffers.len() as u32).map(BufferId).collect();
+    let sizes: Vec<Dim> = kernel.sizes.iter().cloned().map(Dim::from).collect();
+    launch(kernel, &buffers, &sizes, &Dim::ZERO, target).map(|d| d.text.to_string())
 }
 
 /// The grid `[x, y]` of workgroups that runs `iterations` of a kernel's outermost loop;

@@ -1,6 +1,7 @@
 //! How an operand is read: element by element or in vectors, four vectors by four terms at once.
 
 use super::address::{self, Index, all, below};
+use super::epilogue::Finish;
 use super::{Product, Side};
 use crate::gpu::wgsl::WgslError;
 use crate::gpu::wgsl::source::{Source, Text};
@@ -21,9 +22,9 @@ pub(super) struct Fetch {
 }
 
 /// Which operands are read in vectors; a buffer that is bound with elements for something else is not.
-pub(super) fn wide(product: &Product<'_>) -> [bool; 2] {
+pub(super) fn wide(product: &Product<'_>, finish: Option<&Finish<'_>>) -> [bool; 2] {
     let wide = |side: &Side<'_>| {
-        if product.element.bytes != 4 {
+        if product.element.bytes != 4 || finish.is_some_and(|f| f.touches(side.matrix.buffer)) {
             return false;
         }
         let (matrix, vectors, sum) = (side.matrix, side.vectors, side.sum);

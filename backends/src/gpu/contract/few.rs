@@ -94,7 +94,7 @@ pub(super) fn dispatch(
     };
     let (few_buffer, few_vectors, few_term, few_base) = read(&mut source, few)?;
     let (many_buffer, many_vectors, many_term, many_base) = read(&mut source, many)?;
-    let stores = output.define(&mut source, false)?;
+    let base = output.define(&mut source, false)?;
     source.share("partial_sums", ty, product.element.bytes, INVOCATIONS as u64);
     let number = source.number("groups", &groups)?;
     source.begin(&number);
@@ -136,7 +136,7 @@ pub(super) fn dispatch(
     }
     source.close("}");
     source.close("}");
-    source.line(format!("let base = {};", stores.base));
+    base.iter().for_each(|line| source.line(line));
     for i in 0..form.few {
         if i > 0 {
             source.line("workgroupBarrier();");
@@ -153,7 +153,9 @@ pub(super) fn dispatch(
         source.open(format!("if (term_lane == 0 && vector < {count}) {{"));
         let (row, column) =
             if form.few_left { (i.to_string(), "vector".to_owned()) } else { ("vector".to_owned(), i.to_string()) };
-        source.line(format!("store(base, {row}, {column}, partial_sums[lane]);"));
+        for line in output.element(&mut source, &row, &column, "partial_sums[lane]")? {
+            source.line(line);
+        }
         source.close("}");
     }
     source.dispatch(INVOCATIONS as u32, groups, target)

@@ -3,6 +3,7 @@
 use lehr_ir::kernel::Access;
 
 use super::address::{self, Index};
+use super::epilogue::Finish;
 use super::parts::Parts;
 use super::{Product, Side};
 use crate::gpu::dispatch::Bound;
@@ -14,17 +15,27 @@ pub(super) struct Output<'p, 'c> {
     pub(super) product: &'p Product<'c>,
     /// Whether the sums are parts of sums.
     pub(super) parts: Option<Parts>,
+    /// What runs on each sum that is whole.
+    pub(super) finish: Option<Finish<'c>>,
 }
 
-/// The functions that [`Output::define`] has defined, for `main`.
-pub(super) struct Stores {
-    /// The first element of a matrix of the batch, an expression over `batch` and, with parts, `part`.
-    pub(super) base: String,
-}
+impl<'c> Output<'_, 'c> {
+    /// What runs on each sum here.
+    pub(super) fn finish(&self) -> Option<&Finish<'c>> {
+        self.finish.as_ref().filter(|_| self.parts.is_none())
+    }
 
-impl Output<'_, '_> {
-    /// Binds what is written and defines `store(base, row, column, value)`, and, if asked for, `store_4` for four columns at once.
-    pub(super) fn define(&self, source: &mut Source, four: bool) -> Result<Stores, WgslError> {
+    /// Binds what is written, and defines functions that write it: `store_4(base, row, column, values)` for four columns at once,
+    /// or `store(base, row, column, value)`, or `finish(row, column, sum)`. Gives lines that say what `base` is over `batch`, and
+    /// with parts `part`.
+    pub(super) fn define(&self, source: &mut Source, four: bool) -> Result<Vec<String>, WgslError> {
+        if let Some(finish) = self.finish() {
+            finish.define(source, self.product)?;
+            if finish.replaces_result() {
+                return Ok(Vec::new());
+            }
+        }
+        let four = four && self.finish().is_none();
         let Product { element, left, right, .. } = self.product;
         let count = |source: &mut Source, side: &Side<'_>| source.number(counted(side.name), side.count);
         let (rows, columns) = (count(source, left)?, count(source, right)?);
@@ -68,7 +79,26 @@ impl Output<'_, '_> {
         }
         text.close("}");
         source.function(text.join());
-        Ok(Stores { base })
+        Ok(vec![format!("let base = {base};")])
+    }
+
+    /// Lines that write one sum.
+    pub(super) fn element(
+        &self,
+        source: &mut Source,
+        row: &str,
+        column: &str,
+        value: &str,
+    ) -> Result<Vec<String>, WgslError> {
+        let mut lines = Vec::new();
+        if self.finish().is_none_or(|f| !f.replaces_result()) {
+            lines.push(format!("store(base, {row}, {column}, {value});"));
+        }
+        if self.finish().is_some() {
+            let rows = source.number("rows", self.product.left.count)?;
+            lines.push(format!("finish(batch * {rows} + {row}, {column}, {value});"));
+        }
+        Ok(lines)
     }
 
     /// Whether four columns from each fourth on are an aligned vector.

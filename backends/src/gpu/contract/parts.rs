@@ -3,8 +3,8 @@
 use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 
-use super::address::{self, Index};
-use super::output::sum;
+use super::epilogue::Finish;
+use super::output::Output;
 use super::{Product, few, tiled};
 use crate::gpu::dispatch::{Bound, Dispatch};
 use crate::gpu::wgsl::source::Source;
@@ -54,7 +54,12 @@ pub(super) fn count(product: &Product<'_>) -> Option<Parts> {
 }
 
 /// The dispatch that adds the parts, in order, each element by an invocation of its own.
-pub(super) fn add(product: &Product<'_>, parts: Parts, target: &WgslTarget) -> Result<Dispatch, WgslError> {
+pub(super) fn add(
+    product: &Product<'_>,
+    parts: Parts,
+    finish: Option<Finish<'_>>,
+    target: &WgslTarget,
+) -> Result<Dispatch, WgslError> {
     let Product { element, left, right, .. } = product;
     let mut source = Source::new([
         product.title(),
@@ -65,10 +70,8 @@ pub(super) fn add(product: &Product<'_>, parts: Parts, target: &WgslTarget) -> R
     let (rows, columns) = (source.number("rows", left.count)?, source.number("columns", right.count)?);
     let ty = element.name;
     let partial = source.bind("partial", Bound::Scratch(0, parts.bytes(product)), Access::Read, ty);
-    let row = Index::new(&mut source, "out_row", left.out)?.at("row");
-    let column = Index::new(&mut source, "out_column", right.out)?.at("column");
-    let base = address::base(&mut source, "out", product.out)?;
-    let out = source.bind("out", Bound::Plan(product.out.buffer), Access::Write, ty);
+    let output = Output { product, parts: None, finish };
+    let base = output.define(&mut source, false)?;
     let groups = total.ceildiv(i64::from(ADDERS));
     let number = source.number("groups", &groups)?;
     source.begin(&number);
@@ -83,7 +86,10 @@ pub(super) fn add(product: &Product<'_>, parts: Parts, target: &WgslTarget) -> R
     source.line(format!("let column = i % {columns};"));
     source.line(format!("let row = i / {columns} % {rows};"));
     source.line(format!("let batch = i / ({columns} * {rows});"));
-    source.line(format!("{out}[{}] = sum;", self::sum(&[base, row, column])));
+    base.iter().for_each(|line| source.line(line));
+    for line in output.element(&mut source, "row", "column", "sum")? {
+        source.line(line);
+    }
     source.dispatch(ADDERS, groups, target)
 }
 

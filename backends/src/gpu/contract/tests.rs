@@ -1,4 +1,5 @@
 use lehr_ir::bindings::Bindings;
+use lehr_ir::kernel::interpret::{self, BufferData};
 use lehr_ir::plan::BufferId;
 
 use super::tiled::Tiling;
@@ -131,6 +132,112 @@ fn check(c: &Contract, lens: [usize; 3], bindings: &Bindings, dispatches: &[Disp
     }
 }
 
+/// An epilogue over a contiguous result: `text` is of a kernel with the buffers `c`, `x` and, if there is a third, `y`.
+struct Finishing {
+    kernels: Vec<Arc<Kernel>>,
+    contract: Contract,
+}
+
+const X: BufferId = BufferId(3);
+const Y: BufferId = BufferId(4);
+
+/// Bias and a comparison, over the product or beside it.
+fn finishing(r: &mut Random, [batch, m, n, k]: [usize; 4], replaces: bool) -> (Finishing, [usize; 3]) {
+    let (mut c, mut lens) = contract(r, DType::F32, [batch, m, n, k]);
+    let size = |n: usize| Dim::from(n as i64);
+    c.c = Matrix {
+        buffer: OUT,
+        offset: Dim::ZERO,
+        batch: Digits::even(size(batch), size(m * n)),
+        row: Digits::even(size(m), size(n)),
+        column: Digits::even(size(n), Dim::ONE),
+    };
+    lens[2] = batch * m * n;
+    let (access, store) = if replaces { ("readwrite", "store c[i*n + _column + j], %3") } else { ("read", "") };
+    let text = format!(
+        "kernel @bias({access} c: f32[rows*n], read x: f32[n], write y: bool[rows*n]) sizes(rows, n, _column, _columns) {{
+  parallel i in 0..rows {{
+    lane j in 0.._columns {{
+      %0 = load c[i*n + _column + j]
+      %1 = load x[_column + j]
+      %2 = const 0.0 : f32
+      %3 = add %0, %1
+      %4 = gt %3, %2
+      {store}
+      store y[i*n + _column + j], %4
+    }}
+  }}
+}}"
+    );
+    let kernel = Kernel::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    c.epilogue = Some(lehr_ir::plan::Epilogue {
+        kernel: 0,
+        buffers: [OUT, X, Y].into_iter().collect(),
+        sizes: [size(batch * m), size(n), Dim::ZERO, size(n)].into_iter().collect(),
+        first_column: 2,
+        columns: 3,
+    });
+    (Finishing { kernels: vec![Arc::new(kernel)], contract: c }, lens)
+}
+
+fn check_finishing(f: &Finishing, lens: [usize; 3], dispatches: &[Dispatch], r: &mut Random) {
+    dispatches.iter().for_each(|d| harness::validate(&d.text, false));
+    let Some(device) = harness::device() else { return };
+    let mut fill = |n: usize| -> Vec<f64> { (0..n).map(|_| r.below(7) as f64 - 3.0).collect() };
+    let n = f.contract.n.as_const().expect("is known") as usize;
+    let (a, b, mut out, x) = (fill(lens[0]), fill(lens[1]), fill(lens[2]), fill(n));
+    let mut memory = Memory::new();
+    for (id, data) in [(LEFT, &a), (RIGHT, &b), (OUT, &out), (X, &x)] {
+        memory.insert(id, bytes(DType::F32, data));
+    }
+    memory.insert(Y, vec![7; lens[2]]);
+    device.run(dispatches, &Bindings::default(), &mut memory);
+    expected(&f.contract, &Bindings::default(), &a, &b, &mut out);
+    let kernel = &f.kernels[0];
+    let sizes = [(lens[2] / n) as i64, n as i64, 0, n as i64];
+    let narrow = |x: &[f64]| BufferData::from(x.iter().map(|x| *x as f32).collect::<Vec<f32>>());
+    let mut buffers = vec![narrow(&out), narrow(&x), BufferData::from(vec![false; lens[2]])];
+    interpret::run(kernel, &sizes, &mut buffers).expect("runs");
+    for (id, data) in [(OUT, &buffers[0]), (Y, &buffers[2])] {
+        let got = harness::elements(data.dtype(), &memory[&id]);
+        assert!(got == *data, "{id}: {got:?}\n{data:?}\n{}", dispatches[0].text);
+    }
+}
+
+#[test]
+fn epilogues_run_in_the_same_dispatch() {
+    let mut r = Random(17);
+    for shape in [[1, 70, 65, 20], [2, 3, 100, 30], [2, 100, 1, 9], [1, 40, 33, 3000], [3, 33, 17, 0], [1, 1, 1, 1]] {
+        for replaces in [false, true] {
+            let (f, lens) = finishing(&mut r, shape, replaces);
+            let dispatches = dispatches(&f.contract, &f.kernels, &target()).expect("has text");
+            assert_eq!(dispatches.len(), if shape[3] == 3000 { 2 } else { 1 });
+            check_finishing(&f, lens, &dispatches, &mut r);
+        }
+    }
+}
+
+#[test]
+fn epilogues_run_with_every_tiling_and_alone() {
+    let mut r = Random(19);
+    for tiling in [Tiling::SMALL, Tiling::MIDDLE, Tiling::LARGE] {
+        let (f, lens) = finishing(&mut r, [2, 129, 130, 12], true);
+        let target = target();
+        let product = Product::of(&f.contract, Element::of(DType::F32, &target).expect("is there"));
+        let finish = Finish::of(&f.contract, &f.kernels, &target);
+        assert!(finish.is_some());
+        let output = Output { product: &product, parts: None, finish };
+        let dispatch = tiled::by(tiling, &product, &output, &target).expect("has text");
+        check_finishing(&f, lens, &[dispatch], &mut r);
+    }
+    // Four storage buffers are too few for both at once.
+    let (f, lens) = finishing(&mut r, [1, 20, 30, 40], true);
+    let few = WgslTarget { storage_buffers: 4, ..target() };
+    let dispatches = dispatches(&f.contract, &f.kernels, &few).expect("has text");
+    assert_eq!(dispatches.len(), 2);
+    check_finishing(&f, lens, &dispatches, &mut r);
+}
+
 fn target() -> WgslTarget {
     harness::device().map_or(WgslTarget { f64: true, ..WgslTarget::default() }, |d| d.target)
 }
@@ -155,7 +262,7 @@ fn every_tiling_is_exact() {
             let (c, lens) = contract(&mut r, DType::F32, shape);
             let element = Element::of(c.dtype, &target()).expect("is there");
             let product = Product::of(&c, element);
-            let output = Output { product: &product, parts: None };
+            let output = Output { product: &product, parts: None, finish: None };
             let dispatch = tiled::by(tiling, &product, &output, &target()).expect("has text");
             check(&c, lens, &Bindings::default(), &[dispatch], &mut r);
         }

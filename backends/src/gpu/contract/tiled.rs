@@ -89,7 +89,7 @@ pub(super) fn by(
             tiling.invocations()
         ),
     ]);
-    let wide = fetch::wide(product);
+    let wide = fetch::wide(product, output.finish());
     let sides = [(&product.left, wide[0]), (&product.right, wide[1])];
     let mut fetches = Vec::new();
     for (side, wide) in sides {
@@ -102,7 +102,7 @@ pub(super) fn by(
         fetch.block(&mut source, side, ty, count.as_deref(), terms.as_deref());
         fetches.push((side, fetch));
     }
-    let stores = output.define(&mut source, true)?;
+    let base = output.define(&mut source, true)?;
     source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * tiling.stride()) as u64);
     let whole = tiling.groups(product);
     let groups = match output.parts {
@@ -142,12 +142,16 @@ pub(super) fn by(
     multiply(&mut source, tiling, ty);
     source.line("workgroupBarrier();");
     source.close("}");
-    source.line(format!("let base = {};", stores.base));
-    for (row, group) in sums(each) {
-        let (half, i) = (row / 4, row % 4);
-        let at = |lane: &str, more: i64| plus(&format!("first_{lane} + {lane}_lane * 4"), more);
-        let (to_row, to_column) = (at("row", half * size / 2 + i), at("column", group * size / 2));
-        source.line(format!("store_4(base, {to_row}, {to_column}, sum_{row}_{group});"));
+    base.iter().for_each(|line| source.line(line));
+    if output.finish().is_some() {
+        finish(&mut source, tiling, product, output)?;
+    } else {
+        for (row, group) in sums(each) {
+            let (half, i) = (row / 4, row % 4);
+            let at = |lane: &str, more: i64| plus(&format!("first_{lane} + {lane}_lane * 4"), more);
+            let (to_row, to_column) = (at("row", half * size / 2 + i), at("column", group * size / 2));
+            source.line(format!("store_4(base, {to_row}, {to_column}, sum_{row}_{group});"));
+        }
     }
     source.dispatch(tiling.invocations() as u32, groups, target)
 }
@@ -249,6 +253,44 @@ fn multiply(source: &mut Source, tiling: Tiling, ty: &str) {
         source.line(format!("{sum} = fma(vec4<{ty}>({one}), right_{group}, {sum});"));
     }
     source.close("}");
+}
+
+/// Lines that hand the sums to the epilogue: a row of each invocation at a time passes through workgroup memory, so that neighbours
+/// get neighbours and the epilogue stands in the text once.
+fn finish(
+    source: &mut Source,
+    tiling: Tiling,
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+) -> Result<(), WgslError> {
+    let Tiling { size, each, .. } = tiling;
+    let (rows, columns) = (source.number("rows", product.left.count)?, source.number("columns", product.right.count)?);
+    source.open(format!("for (var strip = 0; strip < {each}; strip++) {{"));
+    source.line(format!("let at = row_lane * {} + column_lane;", size / 4));
+    source.open("switch (strip) {");
+    for row in 0..each {
+        source.open(format!("case {row}: {{"));
+        for group in 0..each / 4 {
+            source.line(format!("tile[{}] = sum_{row}_{group};", plus("at", group * size / 8)));
+        }
+        source.close("}");
+    }
+    source.line("default: {}");
+    source.close("}");
+    source.line("workgroupBarrier();");
+    let elements = size / each * size;
+    source.open(format!("for (var i = lane; i < {elements}; i += {}) {{", tiling.invocations()));
+    source.line(format!("let row = first_row + i / {size} * 4 + strip % 4 + strip / 4 * {};", size / 2));
+    source.line(format!("let column = first_column + i % {size};"));
+    source.open(format!("if (row < {rows} && column < {columns}) {{"));
+    for line in output.element(source, "row", "column", "tile[i >> 2u][i & 3]")? {
+        source.line(line);
+    }
+    source.close("}");
+    source.close("}");
+    source.line("workgroupBarrier();");
+    source.close("}");
+    Ok(())
 }
 
 const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];

@@ -14,7 +14,8 @@ use crate::gpu::dispatch::{Bound, Dispatch, Operand};
 /// Collects a module and the dispatch that runs it.
 pub(in crate::gpu) struct Source {
     title: Vec<String>,
-    words: Vec<(String, Dim)>,
+    /// Names, types and values.
+    words: Vec<(String, &'static str, Dim)>,
     bindings: Vec<Binding>,
     shared: Vec<String>,
     shared_bytes: u64,
@@ -60,6 +61,11 @@ impl Text {
         self.line(text);
     }
 
+    /// Adds lines as they are.
+    pub(in crate::gpu) fn append(&mut self, mut text: Self) {
+        self.lines.append(&mut text.lines);
+    }
+
     /// All of it, without a line's end after the last.
     pub(in crate::gpu) fn join(&self) -> String {
         self.lines.join("\n")
@@ -71,7 +77,7 @@ impl Source {
     pub(in crate::gpu) fn new(title: impl IntoIterator<Item = String>) -> Self {
         Self {
             title: title.into_iter().collect(),
-            words: vec![("zero".to_owned(), Dim::ZERO)],
+            words: vec![("zero".to_owned(), "u32", Dim::ZERO)],
             bindings: Vec::new(),
             shared: Vec::new(),
             shared_bytes: 0,
@@ -79,6 +85,14 @@ impl Source {
             functions: Vec::new(),
             main: Text::body(),
         }
+    }
+
+    /// The module of a kernel's launch over so many iterations.
+    pub(in crate::gpu) fn of_kernel(name: &str, iterations: &Dim) -> Self {
+        let mut source = Self::new([format!("kernel @{name}")]);
+        source.words.insert(0, ("lo".to_owned(), "i32", Dim::ZERO));
+        source.words.insert(1, ("hi".to_owned(), "i32", iterations.clone()));
+        source
     }
 
     /// A number as an expression: a constant as itself, anything else as a word of the parameter block.
@@ -94,19 +108,22 @@ impl Source {
         if let Some(fault) = dim.fault() {
             return Err(lehr_ir::dim::DimError::from(fault).into());
         }
-        if let Some(value) = dim.as_const().filter(|c| i32::try_from(*c).is_err()) {
-            return Err(Unsupported::Range(value).into());
-        }
-        // The zero of the first word is there to be unknown, and stands for no size.
-        let known = self.words.iter().skip(1).find(|(_, d)| d == dim && d.as_const().is_none());
-        if let Some((name, _)) = known {
+        let known = self.words.iter().find(|(_, ty, d)| *ty == "i32" && d == dim && d.as_const().is_none());
+        if let Some((name, ..)) = known {
             return Ok(format!("params.{name}"));
         }
         let base = word(name);
         let numbered = (2_u64..).map(|n| format!("{base}_{n}"));
-        let free = std::iter::once(base.clone()).chain(numbered).find(|n| self.words.iter().all(|(w, _)| w != n));
-        let name = free.unwrap_or(base);
-        self.words.push((name.clone(), dim.clone()));
+        let free = std::iter::once(base.clone()).chain(numbered).find(|n| self.words.iter().all(|(w, ..)| w != n));
+        self.push_word(&free.unwrap_or(base), dim)
+    }
+
+    /// A word of the parameter block by a name that no other has.
+    pub(in crate::gpu) fn push_word(&mut self, name: &str, dim: &Dim) -> Result<String, WgslError> {
+        if let Some(value) = dim.as_const().filter(|c| i32::try_from(*c).is_err()) {
+            return Err(Unsupported::Range(value).into());
+        }
+        self.words.push((name.to_owned(), "i32", dim.clone()));
         Ok(format!("params.{name}"))
     }
 
@@ -136,6 +153,16 @@ impl Source {
         if !self.functions.contains(&text) {
             self.functions.push(text);
         }
+    }
+
+    /// Adds functions that text uses.
+    pub(in crate::gpu) fn help(&mut self, helpers: Helpers) {
+        self.helpers.extend(helpers);
+    }
+
+    /// Adds lines to `main`.
+    pub(in crate::gpu) fn append(&mut self, text: Text) {
+        self.main.append(text);
     }
 
     /// A line of `main`.
@@ -179,9 +206,11 @@ impl Source {
             return Err(limit("bytes of workgroup memory", self.shared_bytes, target.workgroup_bytes));
         }
         let mut out: Vec<String> = self.title.iter().map(|t| format!("// {t}")).collect();
+        if self.bindings.iter().any(|b| b.element == "f16") {
+            out.push("enable f16;".to_owned());
+        }
         out.push("struct Params {".to_owned());
-        out.push("  zero: u32,".to_owned());
-        out.extend(self.words.iter().skip(1).map(|(name, _)| format!("  {name}: i32,")));
+        out.extend(self.words.iter().map(|(name, ty, _)| format!("  {name}: {ty},")));
         out.extend(["}".to_owned(), String::new()]);
         out.push("@group(0) @binding(0) var<uniform> params: Params;".to_owned());
         for (i, b) in self.bindings.iter().enumerate() {
@@ -202,7 +231,7 @@ impl Source {
         out.push("}\n".to_owned());
         let operands: SmallVec<[Operand; 6]> =
             self.bindings.into_iter().map(|b| Operand { buffer: b.buffer, access: b.access }).collect();
-        let words = self.words.into_iter().map(|(_, dim)| dim).collect();
+        let words = self.words.into_iter().map(|(.., dim)| dim).collect();
         Ok(Dispatch { text: Arc::from(out.join("\n")), operands, words, groups })
     }
 }
