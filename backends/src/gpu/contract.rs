@@ -24,11 +24,12 @@ use lehr_ir::plan::{Contract, Digits, Matrix};
 use super::dispatch::{Bound, Dispatch};
 use super::wgsl::{self, Unsupported, WgslError, WgslTarget};
 
-mod address;
+pub(in crate::gpu) mod address;
 mod epilogue;
-mod fetch;
+pub(in crate::gpu) mod fetch;
 mod few;
 mod output;
+pub(in crate::gpu) mod panel;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -84,9 +85,9 @@ fn whole(product: &Product<'_>, finish: Option<Finish<'_>>, target: &WgslTarget)
 
 /// What is multiplied and added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Element {
-    name: &'static str,
-    bytes: u64,
+pub(in crate::gpu) struct Element {
+    pub(in crate::gpu) name: &'static str,
+    pub(in crate::gpu) bytes: u64,
 }
 
 impl Element {
@@ -111,28 +112,47 @@ struct Product<'c> {
 }
 
 /// An operand, and one index of the result.
-struct Side<'c> {
-    /// How text calls it: `left` or `right`.
-    name: &'static str,
-    matrix: &'c Matrix,
+pub(in crate::gpu) struct Side<'c> {
+    /// How text calls it: `left` or `right` in products.
+    pub(in crate::gpu) name: &'static str,
+    /// What text calls a vector.
+    pub(in crate::gpu) vector: &'static str,
+    pub(in crate::gpu) matrix: &'c Matrix,
     /// How many vectors: the rows of the left operand, the columns of the right one.
-    count: &'c Dim,
+    pub(in crate::gpu) count: &'c Dim,
     /// How the operand's index of vectors moves.
-    vectors: &'c Digits,
+    pub(in crate::gpu) vectors: &'c Digits,
     /// How the operand's index of the sum moves.
-    sum: &'c Digits,
+    pub(in crate::gpu) sum: &'c Digits,
     /// How the result's index of vectors moves.
-    out: &'c Digits,
+    pub(in crate::gpu) out: &'c Digits,
 }
 
 impl<'c> Product<'c> {
     fn of(c: &'c Contract, element: Element) -> Self {
-        let a = |name| Side { name, matrix: &c.a, count: &c.m, vectors: &c.a.row, sum: &c.a.column, out: &c.c.row };
-        let b = |name| Side { name, matrix: &c.b, count: &c.n, vectors: &c.b.column, sum: &c.b.row, out: &c.c.column };
+        let a = |name, vector| Side {
+            name,
+            vector,
+            matrix: &c.a,
+            count: &c.m,
+            vectors: &c.a.row,
+            sum: &c.a.column,
+            out: &c.c.row,
+        };
+        let b = |name, vector| Side {
+            name,
+            vector,
+            matrix: &c.b,
+            count: &c.n,
+            vectors: &c.b.column,
+            sum: &c.b.row,
+            out: &c.c.column,
+        };
         // Neighbours in the result are neighbours among the invocations, so columns are what the result has close together:
         // where that is its rows, the product is computed transposed.
         let turned = c.epilogue.is_none() && address::is_close(&c.c.row) && !address::is_close(&c.c.column);
-        let (left, right) = if turned { (b("left"), a("right")) } else { (a("left"), b("right")) };
+        let (left, right) =
+            if turned { (b("left", "row"), a("right", "column")) } else { (a("left", "row"), b("right", "column")) };
         Self { element, batch: &c.batch, sum: &c.k, left, right, out: &c.c }
     }
 

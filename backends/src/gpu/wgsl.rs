@@ -21,7 +21,7 @@
 //! Drivers assume away what f32 promises. A NaN is recognised by its bits, and `max`, `min` and `ne` are written with that test.
 //! `params.zero`, whose value no compiler knows, hides infinities and NaNs from constant evaluation and, in `keep`, the roundings that
 //! a recipe relies on from reassociation. The sine family selects the NaN of an infinite argument.
-//! Subnormals, division and `fma` are as exact as the device makes them.
+//! Subnormals, division and `fma` are as exact as the device makes them, a zero has any sign, and `x - x` may be 0 whatever `x` is.
 
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::dtype::DType;
@@ -31,7 +31,7 @@ use lehr_ir::plan::BufferId;
 mod barrier;
 #[cfg(test)]
 mod execute;
-mod helpers;
+pub(in crate::gpu) mod helpers;
 mod index;
 mod launch;
 mod loops;
@@ -39,7 +39,7 @@ mod memory;
 mod names;
 mod ops;
 pub(in crate::gpu) mod printer;
-mod recipe;
+pub(in crate::gpu) mod recipe;
 mod reduce;
 pub(in crate::gpu) mod source;
 pub(in crate::gpu) mod storage;

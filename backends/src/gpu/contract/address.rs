@@ -8,7 +8,7 @@ use crate::gpu::wgsl::source::{Source, Text};
 
 /// How to write the offset of an index.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Index {
+pub(in crate::gpu) enum Index {
     /// Every index is at the same place.
     Still,
     /// A multiple of the stride.
@@ -19,7 +19,7 @@ pub(super) enum Index {
 
 impl Index {
     /// Defines what the index needs; `name` is that of its function and of its strides.
-    pub(super) fn new(source: &mut Source, name: &str, digits: &Digits) -> Result<Self, WgslError> {
+    pub(in crate::gpu) fn new(source: &mut Source, name: &str, digits: &Digits) -> Result<Self, WgslError> {
         let digits = match digits.digits() {
             _ if digits.is_still() => return Ok(Self::Still),
             [one] => return Ok(Self::Even(source.number(&format!("{name}_stride"), &one.stride)?)),
@@ -50,7 +50,7 @@ impl Index {
     }
 
     /// The elements from index 0 to `i`.
-    pub(super) fn at(&self, i: &str) -> String {
+    pub(in crate::gpu) fn at(&self, i: &str) -> String {
         let simple = i.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
         match self {
             Self::Still => "0".to_owned(),
@@ -63,7 +63,7 @@ impl Index {
 }
 
 /// The first element of a matrix of the batch.
-pub(super) fn base(source: &mut Source, name: &str, matrix: &Matrix) -> Result<String, WgslError> {
+pub(in crate::gpu) fn base(source: &mut Source, name: &str, matrix: &Matrix) -> Result<String, WgslError> {
     let batch = Index::new(source, &format!("{name}_batch"), &matrix.batch)?.at("batch");
     if matrix.offset.is_zero() {
         return Ok(batch);
@@ -73,12 +73,12 @@ pub(super) fn base(source: &mut Source, name: &str, matrix: &Matrix) -> Result<S
 }
 
 /// Whether neighbours along an index are neighbours in memory.
-pub(super) fn is_close(digits: &Digits) -> bool {
+pub(in crate::gpu) fn is_close(digits: &Digits) -> bool {
     digits.digits().last().is_some_and(|d| d.stride.is_one())
 }
 
 /// Whether four neighbours along `along`, from each fourth on, are an aligned vector of a matrix, wherever the other index is.
-pub(super) fn has_vectors(matrix: &Matrix, along: &Digits, count: &Dim, across: &Digits) -> bool {
+pub(in crate::gpu) fn has_vectors(matrix: &Matrix, along: &Digits, count: &Dim, across: &Digits) -> bool {
     let Some((last, others)) = along.digits().split_last() else { return false };
     let even = |digits: &Digits| digits.digits().iter().all(|d| is_multiple(&d.stride, 4));
     last.stride.is_one()
@@ -91,19 +91,19 @@ pub(super) fn has_vectors(matrix: &Matrix, along: &Digits, count: &Dim, across: 
 }
 
 /// Whether a number is a multiple of another whatever its symbols are.
-pub(super) fn is_multiple(dim: &Dim, of: i64) -> bool {
+pub(in crate::gpu) fn is_multiple(dim: &Dim, of: i64) -> bool {
     dim.fault().is_none()
         && dim.constant_part() % of == 0
         && dim.terms().iter().all(|term| term.coefficient() % of == 0)
 }
 
 /// A condition, which is dropped where it always holds.
-pub(super) fn below(index: &str, limit: &str, always: bool) -> Option<String> {
+pub(in crate::gpu) fn below(index: &str, limit: &str, always: bool) -> Option<String> {
     (!always).then(|| format!("{index} < {limit}"))
 }
 
 /// All of some conditions.
-pub(super) fn all(conditions: impl IntoIterator<Item = Option<String>>) -> String {
+pub(in crate::gpu) fn all(conditions: impl IntoIterator<Item = Option<String>>) -> String {
     let kept: Vec<String> = conditions.into_iter().flatten().collect();
     if kept.is_empty() { "true".to_owned() } else { kept.join(" && ") }
 }

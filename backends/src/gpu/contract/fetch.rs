@@ -2,23 +2,24 @@
 
 use super::address::{self, Index, all, below};
 use super::epilogue::Finish;
-use super::{Product, Side};
+use super::{Element, Product, Side};
 use crate::gpu::wgsl::WgslError;
 use crate::gpu::wgsl::source::{Source, Text};
+use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 
 /// What reads of an operand are made of.
-pub(super) struct Fetch {
+pub(in crate::gpu) struct Fetch {
     /// Which neighbours are close in memory.
-    pub(super) along_sum: bool,
+    pub(in crate::gpu) along_sum: bool,
     /// Whether a read is of four elements, which are an aligned vector.
-    pub(super) wide: bool,
+    pub(in crate::gpu) wide: bool,
     /// The index of vectors.
-    pub(super) vectors: Index,
+    pub(in crate::gpu) vectors: Index,
     /// The index of the sum.
-    pub(super) sum: Index,
+    pub(in crate::gpu) sum: Index,
     /// The first element of a matrix of the batch.
-    pub(super) base: String,
+    pub(in crate::gpu) base: String,
 }
 
 /// Which operands are read in vectors; a buffer that is bound with elements for something else is not.
@@ -37,15 +38,16 @@ pub(super) fn wide(product: &Product<'_>, finish: Option<&Finish<'_>>) -> [bool;
 
 impl Fetch {
     /// Binds an operand and defines `<name>_at(at, inside)`: what lies there, or 0.
-    pub(super) fn new(
+    pub(in crate::gpu) fn new(
         source: &mut Source,
-        product: &Product<'_>,
+        element: Element,
         side: &Side<'_>,
+        terms: &Dim,
         wide: bool,
     ) -> Result<Self, WgslError> {
-        let (name, element) = (side.name, product.element.name);
+        let (name, element) = (side.name, element.name);
         let along_sum = if wide {
-            address::has_vectors(side.matrix, side.sum, product.sum, side.vectors)
+            address::has_vectors(side.matrix, side.sum, terms, side.vectors)
         } else {
             address::is_close(side.sum) || !address::is_close(side.vectors)
         };
@@ -62,11 +64,7 @@ impl Fetch {
         Ok(Self {
             along_sum,
             wide,
-            vectors: Index::new(
-                source,
-                &format!("{name}_{}", if name == "left" { "row" } else { "column" }),
-                side.vectors,
-            )?,
+            vectors: Index::new(source, &format!("{name}_{}", side.vector), side.vectors)?,
             sum: Index::new(source, &format!("{name}_term"), side.sum)?,
             base: address::base(source, name, side.matrix)?,
         })
@@ -74,7 +72,7 @@ impl Fetch {
 
     /// Defines `<name>_block(at, first, term)`: four vectors from `first` on, whose places are `at`, by four terms from `term` on.
     /// A column of the matrix is a term. `count` and `sum` are the sizes as text, where tiles may go beyond them.
-    pub(super) fn block(
+    pub(in crate::gpu) fn block(
         &self,
         source: &mut Source,
         side: &Side<'_>,

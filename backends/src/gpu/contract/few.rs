@@ -86,8 +86,7 @@ pub(super) fn dispatch(
     let groups = output.parts.map_or_else(|| whole.clone(), |parts| &whole * parts.count);
     let read = |source: &mut Source, side: &Side<'_>| -> Result<(String, Index, Index, String), WgslError> {
         let buffer = source.bind(side.name, side.bound(), Access::Read, ty);
-        let vector = if side.name == "left" { "row" } else { "column" };
-        let vectors = Index::new(source, &format!("{}_{vector}", side.name), side.vectors)?;
+        let vectors = Index::new(source, &format!("{}_{}", side.name, side.vector), side.vectors)?;
         let term = Index::new(source, &format!("{}_term", side.name), side.sum)?;
         let base = address::base(source, side.name, side.matrix)?;
         Ok((buffer, vectors, term, base))

@@ -5,6 +5,7 @@ use lehr_ir::dim::Dim;
 use super::address::is_multiple;
 use super::fetch::{self, Fetch};
 use super::output::{Output, counted};
+use super::panel::{Panel, plus, stride};
 use super::{Product, Side};
 use crate::gpu::dispatch::Dispatch;
 use crate::gpu::wgsl::source::Source;
@@ -52,12 +53,6 @@ impl Tiling {
         (self.size / self.each) * (self.size / self.each)
     }
 
-    /// Vectors of four elements from one term to the next in workgroup memory: one more than there are, so that what is written
-    /// together lies in different banks.
-    fn stride(self) -> i64 {
-        self.size / 4 + 1
-    }
-
     /// Blocks of four vectors by four terms that an operand has in a step.
     fn blocks(self) -> i64 {
         self.size * self.depth / 16
@@ -91,27 +86,31 @@ pub(super) fn by(
     ]);
     let wide = fetch::wide(product, output.finish());
     let sides = [(&product.left, wide[0]), (&product.right, wide[1])];
-    let mut fetches = Vec::new();
+    let mut panels = Vec::new();
     for (side, wide) in sides {
-        let fetch = Fetch::new(&mut source, product, side, wide)?;
+        let fetch = Fetch::new(&mut source, product.element, side, product.sum, wide)?;
         let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
             if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
         };
         let count = edge(&mut source, counted(side.name), side.count, size)?;
         let terms = edge(&mut source, "terms", product.sum, depth)?;
         fetch.block(&mut source, side, ty, count.as_deref(), terms.as_deref());
-        fetches.push((side, fetch));
+        // The first invocations fetch blocks of the left operand, the last ones of the right.
+        let (lanes, first) = (tiling.invocations(), panels.is_empty());
+        let (first_lane, start) = if first { (0, 0) } else { (lanes - tiling.blocks(), depth * stride(size)) };
+        panels.push(Panel { side, fetch, size, depth, first_lane, lanes, start });
     }
     let base = output.define(&mut source, true)?;
-    source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * tiling.stride()) as u64);
+    source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * stride(tiling.size)) as u64);
     let whole = tiling.groups(product);
     let groups = match output.parts {
         Some(parts) => &whole * parts.count,
         None => whole.clone(),
     };
     place(&mut source, tiling, product, &whole, &groups, output)?;
-    for (side, fetch) in &fetches {
-        begin_fetch(&mut source, tiling, side, fetch, ty);
+    for panel in &panels {
+        panel.begin(&mut source, &format!("first_{}", panel.side.vector));
+        panel.declare(&mut source, ty);
     }
     let across = size / each;
     source.line("// Rows and columns of four that this invocation sums up.");
@@ -130,14 +129,14 @@ pub(super) fn by(
         None => ("0".to_owned(), terms),
     };
     source.open(format!("if ({from} < {to}) {{"));
-    fetch_blocks(&mut source, tiling, &from);
+    panels.iter().for_each(|p| p.fetch(&mut source, &from));
     source.close("}");
     source.open(format!("for (var first = {from}; first < {to}; first += {depth}) {{"));
-    keep_blocks(&mut source, tiling);
+    panels.iter().for_each(|p| p.keep(&mut source));
     source.line("workgroupBarrier();");
     source.line("// What comes next is on its way while this is summed up.");
     source.open(format!("if (first + {depth} < {to}) {{"));
-    fetch_blocks(&mut source, tiling, &format!("first + {depth}"));
+    panels.iter().for_each(|p| p.fetch(&mut source, &format!("first + {depth}")));
     source.close("}");
     multiply(&mut source, tiling, ty);
     source.line("workgroupBarrier();");
@@ -182,69 +181,16 @@ fn place(
     Ok(())
 }
 
-/// Lines that find what this invocation fetches of an operand.
-fn begin_fetch(source: &mut Source, tiling: Tiling, side: &Side<'_>, fetch: &Fetch, ty: &str) {
-    let name = side.name;
-    let (across, down) = (tiling.depth / 4, tiling.size / 4);
-    let block = match name {
-        "left" => "lane".to_owned(),
-        _ => format!("(lane - {})", tiling.invocations() - tiling.blocks()),
-    };
-    source.line(format!("// This invocation's block of the {name} operand: four {}s by four terms.", vector(side)));
-    let (term, lane) = if fetch.along_sum {
-        (format!("{block} % {across} * 4"), format!("{block} / {across}"))
-    } else {
-        (format!("{block} / {down} * 4"), format!("{block} % {down}"))
-    };
-    source.line(format!("let {name}_term = {term};"));
-    source.line(format!("let {name}_lane = {lane};"));
-    source.line(format!("let {name}_first = first_{} + {name}_lane * 4;", vector(side)));
-    let at = [0, 1, 2, 3].map(|i| fetch.vectors.at(&plus(&format!("{name}_first"), i)));
-    let base = if fetch.base == "0" { String::new() } else { format!("{} + ", fetch.base) };
-    source.line(format!("let {name}_at = {base}vec4<i32>({});", at.join(", ")));
-    source.line(format!("var {name}_next: mat4x4<{ty}>;"));
-}
-
-/// Lines that fetch the blocks of the step that begins at a term.
-fn fetch_blocks(source: &mut Source, tiling: Tiling, first: &str) {
-    let first = if first == "0" { String::new() } else { format!("{first} + ") };
-    for (name, condition) in fetchers(tiling) {
-        source.open(format!("if ({condition}) {{"));
-        source.line(format!("{name}_next = {name}_block({name}_at, {name}_first, {first}{name}_term);"));
-        source.close("}");
-    }
-}
-
-/// Lines that put what has been fetched into workgroup memory: for each term the vectors in order, first those of the left operand.
-fn keep_blocks(source: &mut Source, tiling: Tiling) {
-    let stride = tiling.stride();
-    for (name, condition) in fetchers(tiling) {
-        let start = if name == "left" { 0 } else { tiling.depth * stride };
-        source.open(format!("if ({condition}) {{"));
-        for i in 0..4 {
-            let at = plus(&format!("{name}_term * {stride} + {name}_lane"), start + i * stride);
-            source.line(format!("tile[{at}] = {name}_next[{i}];"));
-        }
-        source.close("}");
-    }
-}
-
-/// The operands, and which invocations fetch blocks of them.
-fn fetchers(tiling: Tiling) -> [(&'static str, String); 2] {
-    let (invocations, blocks) = (tiling.invocations(), tiling.blocks());
-    [("left", format!("lane < {blocks}")), ("right", format!("lane >= {}", invocations - blocks))]
-}
-
 /// Lines that add the products of a step.
 fn multiply(source: &mut Source, tiling: Tiling, ty: &str) {
-    let (stride, halves) = (tiling.stride(), tiling.each / 4);
+    let (step, halves) = (stride(tiling.size), tiling.each / 4);
     source.open(format!("for (var k = 0; k < {}; k++) {{", tiling.depth));
     for half in 0..halves {
-        let at = plus(&format!("k * {stride} + row_lane"), half * tiling.size / 8);
+        let at = plus(&format!("k * {step} + row_lane"), half * tiling.size / 8);
         source.line(format!("let left_{half} = tile[{at}];"));
     }
     for half in 0..halves {
-        let at = plus(&format!("k * {stride} + column_lane"), tiling.depth * stride + half * tiling.size / 8);
+        let at = plus(&format!("k * {step} + column_lane"), tiling.depth * step + half * tiling.size / 8);
         source.line(format!("let right_{half} = tile[{at}];"));
     }
     for (row, group) in sums(tiling.each) {
@@ -298,14 +244,4 @@ const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
 /// An invocation's sums: row, and group of four columns.
 fn sums(each: i64) -> impl Iterator<Item = (i64, i64)> {
     (0..each).flat_map(move |row| (0..each / 4).map(move |group| (row, group)))
-}
-
-/// What a vector of a side is.
-fn vector(side: &Side<'_>) -> &'static str {
-    if side.name == "left" { "row" } else { "column" }
-}
-
-/// A sum with a constant.
-fn plus(text: &str, constant: i64) -> String {
-    if constant == 0 { text.to_owned() } else { format!("{text} + {constant}") }
 }

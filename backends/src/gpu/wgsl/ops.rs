@@ -182,6 +182,8 @@ impl Printer<'_> {
             ("u32", "i32") if to == DType::I64 => return None,
             (source, target) if source == target => a.to_owned(),
             ("i32", "u32") | ("u32", "i32") => format!("bitcast<{target}>({a})"),
+            // Conversions that change width and sign at once extend by the sign of the result.
+            ("u32", "i64") => format!("i64(u64({a}))"),
             ("i32", "u64") => format!("u64(i64({a}))"),
             ("i64", "u32") => format!("u32(u64({a}))"),
             ("u64", "i32") => format!("i32(i64({a}))"),

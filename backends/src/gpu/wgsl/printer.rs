@@ -50,7 +50,7 @@ pub(in crate::gpu) struct Printer<'k> {
     tiles: Vec<String>,
     /// For each size, an expression.
     sizes: Vec<String>,
-    temporaries: usize,
+    pub(super) temporaries: usize,
 }
 
 /// Where the elements of a kernel's buffer are.
@@ -148,8 +148,7 @@ impl<'k> Printer<'k> {
 
     /// A name for a value of no variable.
     pub(super) fn temporary(&mut self) -> String {
-        self.temporaries += 1;
-        format!("t{}", self.temporaries)
+        temporary(&mut self.temporaries)
     }
 
     /// Defines a variable by an expression.
@@ -217,12 +216,23 @@ impl<'k> Printer<'k> {
 
     /// An f32 constant; what has no literal comes from its bits at run time.
     pub(super) fn f32(&mut self, c: f32) -> String {
-        if c.is_finite() {
-            return format!("{c:?}f");
-        }
-        self.helpers.add(Helper::F32Bits);
-        format!("f32_bits({:#010x}u)", c.to_bits())
+        f32_text(&mut self.helpers, c)
     }
+}
+
+/// The next name for a value of no variable.
+pub(super) fn temporary(made: &mut usize) -> String {
+    *made += 1;
+    format!("t{made}")
+}
+
+/// An f32 constant; what has no literal comes from its bits at run time.
+pub(in crate::gpu) fn f32_text(helpers: &mut Helpers, c: f32) -> String {
+    if c.is_finite() {
+        return format!("{c:?}f");
+    }
+    helpers.add(Helper::F32Bits);
+    format!("f32_bits({:#010x}u)", c.to_bits())
 }
 
 pub(super) fn var_name(var: Var) -> String {

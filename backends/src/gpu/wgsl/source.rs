@@ -155,6 +155,11 @@ impl Source {
         }
     }
 
+    /// An f32 constant as an expression.
+    pub(in crate::gpu) fn f32(&mut self, c: f32) -> String {
+        super::printer::f32_text(&mut self.helpers, c)
+    }
+
     /// Adds functions that text uses.
     pub(in crate::gpu) fn help(&mut self, helpers: Helpers) {
         self.helpers.extend(helpers);
