@@ -120,3 +120,54 @@ fn resident_bytes() -> usize {
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
+
+/// A large weight is packed for all calls once it has been seen twice, which shows neither in the results nor in allocations.
+#[test]
+fn packed_weights_do_not_show() {
+    let _turn = crate::alone();
+    let x = Tensor::input("x", F32, ("n", 1024));
+    let w = init::normal(Key::new(1), &[1024, 700], 0.0, 1.0);
+    let layer = Layer { w: Tensor::variable("w", w.clone()) };
+    let state = State::of(&layer);
+    let f = Function::new("f").output("y", &(x.matmul(&layer.w) + 1.0).relu());
+    let rows = init::normal(Key::new(2), &[64, 1024], 0.0, 1.0);
+    let reference = |w: &Array| {
+        let wide = |a: &Array| a.as_slice::<f32>().unwrap().iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        let (x, w) = (wide(&rows), wide(w));
+        // Row 63 alone: a wrong panel would show in any.
+        let dot = |j: usize| (0..1024).map(|k| x[63 * 1024 + k] * w[k * 700 + j]).sum::<f64>();
+        (0..700).map(|j| (dot(j) + 1.0).max(0.0)).collect::<Vec<_>>()
+    };
+    let mut first_bits: Option<Array> = None;
+    for threads in [1, 2] {
+        state.set("w", w.clone()).unwrap();
+        let mut f = f.clone().compile(crate::cpu().threads(threads)).unwrap().with_state(&state);
+        let mut call = || f.run([("x", &rows)]).unwrap().array("y").unwrap().clone();
+        let first = call();
+        for _ in 0..4 {
+            assert!(call().bit_eq(&first), "the copy gives the same bits");
+        }
+        assert!(first_bits.get_or_insert_with(|| first.clone()).bit_eq(&first), "and so does any number of threads");
+        let mut out = [Array::zeros(F32, &[64, 700])];
+        let n = steady_allocations(|| f.run_into([("x", &rows)], &mut out).unwrap());
+        assert_eq!(n, 0, "20 calls on {threads} threads");
+        // Another array in the same place is another weight, in the very next call and later.
+        for seed in 3..6 {
+            let w = init::normal(Key::new(seed), &[1024, 700], 0.0, 1.0);
+            state.set("w", w.clone()).unwrap();
+            let want = reference(&w);
+            for _ in 0..3 {
+                f.run_into([("x", &rows)], &mut out).unwrap();
+                let got = &out[0].as_slice::<f32>().unwrap()[63 * 700..];
+                let off = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+                // 1024 products of normal values in f32: errors of about 32 * 2^-24 * 32 each way.
+                assert!(off < 1e-3, "{off}");
+            }
+        }
+    }
+}
+
+#[derive(Tree)]
+struct Layer {
+    w: Tensor,
+}

@@ -19,6 +19,7 @@ mod memory;
 mod pages;
 #[expect(unsafe_code, reason = "jobs shared between threads without a copy")]
 pub mod pool;
+mod prepack;
 pub mod program;
 mod run;
 pub mod table;

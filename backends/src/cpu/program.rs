@@ -15,10 +15,11 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::code::{CodeUnit, CompileError, Compiler, With};
-use super::contract::{Axis, MOST_DIGITS, Workspace};
+use super::contract::{self, Axis, MOST_DIGITS, Workspace};
 use super::memory::Aligned;
 use super::pages::prefer_huge_pages;
 use super::pool::Pool;
+use super::prepack::{Shelf, Weights};
 use super::run;
 use super::run::attend::{Attend, Pass, View};
 use super::run::control::{Branch, Loop, Nested, Turns};
@@ -32,6 +33,7 @@ pub struct Program {
     entries: FxHashMap<usize, u32>,
     /// Bytes of scratch that any of the kernels takes.
     scratch: usize,
+    pub(super) packed: Shelf,
 }
 
 /// Why a program did not run. Nothing has been changed then.
@@ -89,7 +91,7 @@ impl Program {
         }
         let unit = compiler.compile_with(&kernels, with)?;
         let scratch = unit.reports().iter().map(|r| r.scratch_bytes).max().unwrap_or(0);
-        Ok(Arc::new(Self { plan, unit, entries, scratch }))
+        Ok(Arc::new(Self { plan, unit, entries, scratch, packed: Shelf::default() }))
     }
 
     /// The plan.
@@ -110,6 +112,7 @@ impl Program {
             arena: Aligned::default(),
             scratch: Aligned::default(),
             workspace: Workspace::new(),
+            weights: Weights::default(),
             recycler: Recycler::new(2 * (self.plan.outputs.len() + self.plan.updates.len())),
             shapes: Vec::new(),
             params: run::Pointers::default(),
@@ -132,6 +135,7 @@ pub struct Instance {
     arena: Aligned,
     scratch: Aligned,
     workspace: Workspace,
+    weights: Weights,
     recycler: Arc<Recycler>,
     /// The sizes of the arguments of a call, one after the other; kept for its storage.
     shapes: Vec<usize>,
@@ -219,6 +223,8 @@ pub(super) struct Product {
     /// Its batch and columns move evenly.
     pub(super) result: Factor,
     pub(super) epilogue: Option<EpilogueCall>,
+    /// Where the right operand's copy is, if it is a large weight.
+    pub(super) weights: Option<u32>,
 }
 
 /// The kernel that runs on finished blocks of a product.
@@ -235,12 +241,19 @@ pub(super) struct EpilogueCall {
 }
 
 /// How a factor or the result of a matrix product lies in its buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Factor {
     pub(super) offset: isize,
     pub(super) batch: Axis,
     pub(super) row: Axis,
     pub(super) column: Axis,
+}
+
+impl Factor {
+    /// The view from the buffer's first element on, without a buffer.
+    pub(super) fn view<T>(&self) -> contract::View<T> {
+        contract::View { ptr: std::ptr::null(), batch: self.batch, row: self.row, col: self.column }
+    }
 }
 
 impl Instance {
@@ -281,6 +294,7 @@ impl Instance {
             arena: &mut self.arena,
             scratch: &mut self.scratch,
             workspace: &mut self.workspace,
+            weights: &mut self.weights,
             args,
             outputs,
             updates,
@@ -306,7 +320,8 @@ impl Instance {
         let params = plan.params.iter().map(|p| (p.name.as_str(), &p.ty));
         let refs: Vec<&Array> = args.iter().collect();
         let bindings = bind_to(&plan.name, params, &plan.facts, &refs)?;
-        let bound = self.bind(&bindings)?;
+        let mut bound = self.bind(&bindings)?;
+        self.weights.find(&self.program.plan, &mut bound.sequence);
         self.bound.truncate(MOST_BOUND - 1);
         self.bound.insert(0, bound);
         Ok(())
@@ -550,6 +565,7 @@ impl<'a> Binder<'a> {
             factors: [factor(&c.a)?, factor(&c.b)?],
             result: factor(&c.c)?,
             epilogue,
+            weights: None,
         })
     }
 }

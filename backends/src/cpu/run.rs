@@ -18,10 +18,11 @@ use lehr_ir::plan::Epilogue;
 use lehr_ir::{Array, DType};
 
 use super::code::KernelFn;
-use super::contract::{self, Contraction, View, ViewMut, Workspace};
+use super::contract::{self, Contraction, PackedB, View, ViewMut, Workspace};
 use super::emit::KernelContext;
 use super::memory::Aligned;
 use super::pool::Pool;
+use super::prepack::Weights;
 use super::program::{Bound, Command, EpilogueCall, Factor, HostCall, Product, Program, RunError, Sequence, Source};
 use super::table::FunctionTable;
 
@@ -68,6 +69,7 @@ pub(super) struct Memory<'a> {
     pub(super) arena: &'a mut Aligned,
     pub(super) scratch: &'a mut Aligned,
     pub(super) workspace: &'a mut Workspace,
+    pub(super) weights: &'a mut Weights,
     pub(super) args: &'a [Array],
     pub(super) outputs: &'a mut [Array],
     pub(super) updates: &'a mut [Array],
@@ -85,7 +87,7 @@ unsafe impl Send for Pointers {}
 
 /// Runs all steps.
 pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool: &Pool) -> Result<(), RunError> {
-    let Memory { arena, scratch, workspace, args, outputs, updates, params, results } = memory;
+    let Memory { arena, scratch, workspace, weights, args, outputs, updates, params, results } = memory;
     debug_assert!(arena.len() >= bound.arena);
     params.0.clear();
     params.0.extend(args.iter().map(readable));
@@ -100,6 +102,8 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
         per_worker: scratch.len() / pool.threads().max(1) / 64 * 64,
         scratch: Shared(scratch.as_mut_ptr()),
         workspace,
+        weights,
+        args,
     };
     let frame = Frame { params: &params.0, results: &results.0, arena: arena.as_mut_ptr() };
     cx.sequence(&mut bound.sequence, frame)
@@ -114,6 +118,8 @@ struct Cx<'a> {
     /// Bytes of scratch that each worker has of its own.
     per_worker: usize,
     workspace: &'a mut Workspace,
+    weights: &'a mut Weights,
+    args: &'a [Array],
 }
 
 /// Where the buffers of one run of a plan are.
@@ -175,8 +181,12 @@ impl Cx<'_> {
                         })
                     });
                     match p.dtype {
-                        DType::F64 => product::<f64>(p, finish.as_ref(), &locate, self.workspace, self.pool),
-                        _ => product::<f32>(p, finish.as_ref(), &locate, self.workspace, self.pool),
+                        DType::F64 => {
+                            let contraction = contraction::<f64>(p, finish.as_ref(), &locate);
+                            // SAFETY: the strides address elements of the buffers only, and the result overlaps neither operand.
+                            unsafe { contract::contract(&contraction, self.pool, self.workspace) };
+                        }
+                        _ => self.product(p, &contraction(p, finish.as_ref(), &locate)),
                     }
                 }
                 Command::Attend(call) => self.attend(call, &locate),
@@ -190,6 +200,21 @@ impl Cx<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs a product, over a copy of its right operand where there is one.
+    fn product(&mut self, p: &Product, contraction: &Contraction<f32>) {
+        let (pool, workspace) = (self.pool, &mut *self.workspace);
+        // SAFETY: the strides address elements of the buffers only, and the result overlaps neither operand.
+        let pack = || unsafe { PackedB::new(&contraction.b, 1, p.k, p.n, pool, workspace) };
+        let kept = p.weights.and_then(|slot| self.weights.get(slot, self.args, &self.program.packed, pack));
+        // SAFETY: as above; a copy is of the same elements, or the array would be another.
+        unsafe {
+            match kept {
+                Some(kept) => contract::contract_packed(contraction, &kept.packed, pool, self.workspace),
+                None => contract::contract(contraction, pool, self.workspace),
+            }
+        }
     }
 
     fn host(&mut self, call: &HostCall, locate: &dyn Fn(Source) -> *mut u8) -> Result<(), RunError> {
@@ -237,22 +262,16 @@ unsafe extern "C" fn finish(cx: *const u8, batch: usize, row: usize, row_end: us
     unsafe { f.entry.call(&context, (first + row) as i64, (first + row_end) as i64) };
 }
 
-fn product<T: contract::Element>(
+/// A product with its pointers.
+fn contraction<T: contract::Element>(
     p: &Product,
     after: Option<&Finish<'_>>,
     locate: &dyn Fn(Source) -> *mut u8,
-    workspace: &mut Workspace,
-    pool: &Pool,
-) {
+) -> Contraction<T> {
     let [a, b, c] = p.operands.map(|s| locate(s).cast::<T>());
-    let view = |ptr: *mut T, m: &Factor| View {
-        // SAFETY: the offset is that of an element of the buffer.
-        ptr: unsafe { ptr.offset(m.offset) }.cast_const(),
-        batch: m.batch,
-        row: m.row,
-        col: m.column,
-    };
-    let contraction = Contraction {
+    // SAFETY: the offset is that of an element of the buffer.
+    let view = |ptr: *mut T, m: &Factor| View { ptr: unsafe { ptr.offset(m.offset) }.cast_const(), ..m.view() };
+    Contraction {
         batch: p.batch,
         m: p.m,
         n: p.n,
@@ -268,9 +287,7 @@ fn product<T: contract::Element>(
         },
         accumulate: false,
         epilogue: after.map(|f| contract::Epilogue { run: finish, ctx: std::ptr::from_ref(f).cast() }),
-    };
-    // SAFETY: the strides address elements of the buffers only, and the result overlaps neither operand.
-    unsafe { contract::contract(&contraction, pool, workspace) };
+    }
 }
 
 /// Copies elements out of a buffer.

@@ -316,7 +316,7 @@ impl Binder<'_> {
         let alignment = u64::from(self.program.device.limits.min_storage_buffer_offset_alignment).max(layout::LEAST);
         let mut rows = Vec::new();
         for (&b, ty) in ins.chain(outs) {
-            let stride = self.size(&ty.count())? as u64 * layout::element(ty.dtype);
+            let stride = self.size(&ty.count())? as u64 * ty.dtype.size() as u64;
             if !stride.is_multiple_of(4) {
                 return Ok(None);
             }

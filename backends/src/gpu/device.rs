@@ -175,10 +175,14 @@ fn note(at: &Mutex<Option<String>>, message: String) {
     at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
 }
 
-fn wgsl_target(_features: Features, limits: &Limits) -> WgslTarget {
+fn wgsl_target(features: Features, limits: &Limits) -> WgslTarget {
     WgslTarget {
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MOST_BUFFERS) as usize,
         workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
+        f16: features.contains(Features::SHADER_F16),
+        i64: features.contains(Features::SHADER_INT64),
+        f64: features.contains(Features::SHADER_F64),
+        subgroups: features.contains(Features::SUBGROUP),
         ..WgslTarget::default()
     }
 }

@@ -1,7 +1,6 @@
 //! How elements lie in the memory of a device.
 //!
-//! As on the host, except for `bool`: a word of 0 or 1 each, as shaders have it. Buffers are made of whole words, and have at least
-//! [`LEAST`] bytes, because nothing empty can be bound.
+//! As on the host. Buffers are made of whole words, and have at least [`LEAST`] bytes, because nothing empty can be bound.
 
 use std::borrow::Cow;
 
@@ -11,17 +10,9 @@ use lehr_ir::array::Data;
 /// The fewest bytes of a buffer.
 pub const LEAST: u64 = 16;
 
-/// The bytes of one element.
-pub const fn element(dtype: DType) -> u64 {
-    match dtype {
-        DType::Bool => 4,
-        _ => dtype.size() as u64,
-    }
-}
-
 /// The bytes of a buffer of so many elements, padding included.
 pub fn bytes(dtype: DType, len: u64) -> Option<u64> {
-    let n = len.checked_mul(element(dtype))?.max(LEAST);
+    let n = len.checked_mul(dtype.size() as u64)?.max(LEAST);
     n.checked_next_multiple_of(4)
 }
 
@@ -38,7 +29,7 @@ pub fn encode(data: &Data) -> Cow<'_, [u8]> {
         Data::U16(v) => bytemuck::cast_slice(v).into(),
         Data::U32(v) => bytemuck::cast_slice(v).into(),
         Data::U64(v) => bytemuck::cast_slice(v).into(),
-        Data::Bool(v) => v.iter().flat_map(|&b| u32::from(b).to_le_bytes()).collect::<Vec<u8>>().into(),
+        Data::Bool(v) => bytemuck::cast_slice(v).into(),
         Data::F16(_) | Data::BF16(_) | Data::C64(_) | Data::C128(_) => data.to_le_bytes().into(),
     };
     if bytes.len().is_multiple_of(4) {
@@ -63,9 +54,10 @@ pub fn decode(bytes: &[u8], data: &mut Data) {
         Data::U32(v) => copy(bytes, v),
         Data::U64(v) => copy(bytes, v),
         Data::Bool(v) => {
-            for (b, word) in v.iter_mut().zip(bytes.chunks_exact(4)) {
-                *b = word.iter().any(|&byte| byte != 0);
+            for (b, byte) in v.iter_mut().zip(bytes) {
+                *b = *byte != 0;
             }
+        }
         }
         Data::F16(_) | Data::BF16(_) | Data::C64(_) | Data::C128(_) => {
             let n = data.len() * data.dtype().size();

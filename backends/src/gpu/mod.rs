@@ -10,12 +10,14 @@
 
 pub mod adapter;
 mod bound;
+pub mod contract;
 pub mod device;
 pub mod dispatch;
 pub mod error;
+#[cfg(test)]
+mod harness;
 mod host;
 mod instance;
-pub mod launch;
 pub mod layout;
 mod memory;
 mod pipeline;

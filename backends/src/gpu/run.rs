@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         let mut starts = Vec::with_capacity(wanted.len());
         let mut end = 0u64;
         for (_, data) in wanted.iter() {
-            let bytes = (data.len() as u64 * layout::element(data.dtype())).next_multiple_of(4);
+            let bytes = (data.len() as u64 * data.dtype().size() as u64).next_multiple_of(4);
             starts.push((end, bytes));
             end += bytes.next_multiple_of(layout::LEAST);
         }

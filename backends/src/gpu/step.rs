@@ -2,9 +2,9 @@
 
 use lehr_ir::plan::{Plan, Step, StepKind};
 
+use super::contract;
 use super::dispatch::Dispatch;
-use super::launch;
-use super::wgsl::{WgslError, WgslTarget};
+use super::wgsl::{self, WgslError, WgslTarget};
 
 /// How a step runs.
 #[derive(Clone, Debug)]
@@ -22,8 +22,11 @@ pub enum Form {
 /// How a step of a plan runs on a target.
 pub fn form(step: &Step, plan: &Plan, target: &WgslTarget) -> Form {
     let made: Result<Vec<Dispatch>, WgslError> = match &step.kind {
-        StepKind::Launch(l) => launch::dispatch(l, &plan.kernels, target).map(|d| vec![d]),
-        StepKind::Contract(_) => return Form::Host("contractions have no shader".to_owned()),
+        StepKind::Launch(l) => {
+            let kernel = &plan.kernels[l.kernel as usize];
+            wgsl::launch(kernel, &l.buffers, &l.sizes, &l.iterations, target).map(|d| vec![d])
+        }
+        StepKind::Contract(c) => contract::dispatches(c, &plan.kernels, target),
         StepKind::Attend(_) => return Form::Host("attention has no shader".to_owned()),
         StepKind::Copy { .. } => return Form::Copy,
         StepKind::Loop(_) | StepKind::Branch(_) => return Form::Control,

@@ -3,7 +3,7 @@
 //! # Binding
 //! Group 0 holds the parameter block at binding 0, a uniform of `lo: i32`, `hi: i32` (the iterations of the outermost loop to run),
 //! `zero: u32` (always 0), then one `i32` a size in the kernel's order; and buffer `i` at binding `i + 1`.
-//! `f32`, `i32` and `u32` elements are stored as such, a `bool` as one `u32` word of 0 or 1, so that no two invocations share a word.
+//! Elements lie there as on the host: those smaller than a word are packed in words ([`storage`] says how they are stored to).
 //!
 //! # Mapping
 //! A kernel with lane or reduce loops runs each iteration of its outermost loop in one workgroup: statements outside of those loops
@@ -13,33 +13,41 @@
 //! Iterations are counted over `x`, then `y` of the grid ([`groups`]), because one dimension ends at 65,535.
 //!
 //! # Range
-//! Index values, and with them every `i64` variable, are `i32` here: all of them must lie within −2^31 .. 2^31 − 1, intermediate
-//! sums and products included. The identity of an `arg_max` or `arg_min` index is the greatest `i32`.
+//! Index values are `i32` here: all of them must lie within −2^31 .. 2^31 − 1, intermediate sums and products included.
+//! Where the device has 64-bit integers, `i64` variables and index expressions over them have 64 bits; elsewhere they are index values
+//! too, there are no `i64` buffers, and the identity of an `arg_max` or `arg_min` index is the greatest `i32`.
 //!
 //! # Numerics
 //! Drivers assume away what f32 promises. A NaN is recognised by its bits, and `max`, `min` and `ne` are written with that test.
 //! `params.zero`, whose value no compiler knows, hides infinities and NaNs from constant evaluation and, in `keep`, the roundings that
 //! a recipe relies on from reassociation. The sine family selects the NaN of an infinite argument.
-//! Subnormals, division and `fma` are as exact as the device makes them.
+//! Subnormals, division and `fma` are as exact as the device makes them, a zero has any sign, and `x - x` may be 0 whatever `x` is.
 
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Kernel, ScalarOp};
+use lehr_ir::plan::BufferId;
 
 mod barrier;
-mod helpers;
+#[cfg(test)]
+mod execute;
+pub(in crate::gpu) mod helpers;
 mod index;
+mod launch;
 mod loops;
 mod memory;
 mod names;
 mod ops;
-mod printer;
-mod recipe;
+pub(in crate::gpu) mod printer;
+pub(in crate::gpu) mod recipe;
 mod reduce;
+pub(in crate::gpu) mod source;
+pub(in crate::gpu) mod storage;
 #[cfg(test)]
 mod tests;
 
-use printer::Printer;
+pub use launch::launch;
+pub(in crate::gpu) use launch::place;
 
 /// The most workgroups in one dimension of a grid.
 const MAX_GROUPS: u64 = 65_535;
@@ -53,11 +61,27 @@ pub struct WgslTarget {
     pub storage_buffers: usize,
     /// The most bytes of workgroup memory.
     pub workgroup_bytes: u64,
+    /// Whether there are 16-bit floats, in storage too.
+    pub f16: bool,
+    /// Whether there are 64-bit integers, in storage too.
+    pub i64: bool,
+    /// Whether there are 64-bit floats, in storage too.
+    pub f64: bool,
+    /// Whether subgroups may be used.
+    pub subgroups: bool,
 }
 
 impl Default for WgslTarget {
     fn default() -> Self {
-        Self { workgroup_size: 64, storage_buffers: 8, workgroup_bytes: 16_384 }
+        Self {
+            workgroup_size: 64,
+            storage_buffers: 8,
+            workgroup_bytes: 16_384,
+            f16: false,
+            i64: false,
+            f64: false,
+            subgroups: false,
+        }
     }
 }
 
@@ -120,16 +144,14 @@ impl From<Unsupported> for WgslError {
     }
 }
 
-/// The module of a verified kernel; the same text for the same kernel and target.
+/// The module of a verified kernel, each of whose buffers is another; the same text for the same kernel and target.
 ///
 /// # Errors
 /// [`WgslError`] where the kernel has something that WGSL or this printer does not, or where it exceeds the target.
 pub fn print(kernel: &Kernel, target: &WgslTarget) -> Result<String, WgslError> {
-    let buffers = kernel.buffers.len();
-    if buffers > target.storage_buffers {
-        return Err(limit("storage buffers", buffers as u64, target.storage_buffers as u64));
-    }
-    Printer::new(kernel, target)?.module()
+    let buffers: Vec<BufferId> = (0..kernel.buffers.len() as u32).map(BufferId).collect();
+    let sizes: Vec<Dim> = kernel.sizes.iter().cloned().map(Dim::from).collect();
+    launch(kernel, &buffers, &sizes, &Dim::ZERO, target).map(|d| d.text.to_string())
 }
 
 /// The grid `[x, y]` of workgroups that runs `iterations` of a kernel's outermost loop;
@@ -144,6 +166,6 @@ pub fn groups(kernel: &Kernel, target: &WgslTarget, iterations: u64) -> Option<[
     fits.then(|| Some([u32::try_from(x).ok()?, u32::try_from(y).ok()?])).flatten()
 }
 
-fn limit(what: &'static str, need: u64, limit: u64) -> WgslError {
+pub(in crate::gpu) fn limit(what: &'static str, need: u64, limit: u64) -> WgslError {
     WgslError::Limit { what, need, limit }
 }

@@ -6,7 +6,7 @@ use super::micro::Kernels;
 use super::pack::{PackedB, Shared};
 use super::small;
 use super::tiles::{self, Plan};
-use super::{Axis, Contraction, Element, Epilogue, View, ViewMut, Workspace};
+use super::{Axis, Contraction, Element, Epilogue, Isa, View, ViewMut, Workspace};
 use crate::cpu::pool::Pool;
 
 /// Multiply-adds below which a contraction stays on one thread: a fork-join takes as long as about this many.
@@ -20,6 +20,9 @@ const BATCH_MACS: usize = 100_000;
 
 /// Steps of K for each row from which inner products beat packing a B that is contiguous along K.
 const DOT_DEPTH: usize = 24;
+
+/// Rows up to which a B is worth packing once: with more, packing it in each call costs nothing to speak of.
+const MOST_ROWS_PACKED: usize = 1024;
 
 /// Bytes of B from which a few rows of A are multiplied row by row of B: it does not fit a core's cache.
 const STREAM_BYTES: usize = 256 << 10;
@@ -49,6 +52,14 @@ pub unsafe fn contract_packed<T: Element>(c: &Contraction<T>, b: &PackedB<T>, po
     let c = Contraction { b: b.view(), ..*c };
     // SAFETY: passed on to the caller; the instruction set of `b` was available when it was packed.
     unsafe { run(T::kernels(b.isa()), Batch::new(&c, true), pool, workspace) }
+}
+
+/// Whether a right operand that is the same in many calls is better packed once: tiles of few rows read it in place or pack it
+/// anew each time, and its rows lie far apart. The result has the same bits either way.
+pub fn packing_pays<T: Element>(m: usize, n: usize, k: usize, b: &View<T>, c_col: isize) -> bool {
+    let skinny = m.min(n) <= small::DOT_ROWS.max(small::STREAM_ROWS);
+    let narrow = b.col == Axis::even(1) && n <= T::kernels(Isa::best()).max_cols();
+    !skinny && !narrow && k > 1 && c_col == 1 && m <= MOST_ROWS_PACKED
 }
 
 /// One product of a batch, in the orientation in which it is computed.

@@ -36,7 +36,7 @@ use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
 pub use axis::{Axis, MOST_DIGITS};
-pub use driver::{contract, contract_packed};
+pub use driver::{contract, contract_packed, packing_pays};
 pub use pack::PackedB;
 pub use workspace::Workspace;
 

@@ -71,6 +71,9 @@ const BLOCKED_ROWS: usize = 5;
 const RECTANGLES_PER_THREAD: usize = 16;
 const RECTANGLE_MACS: usize = 500_000;
 
+/// Rectangles that a thread gets even where two of them then load the same B.
+const FEWEST_PER_THREAD: usize = 4;
+
 /// Elements of the largest tile of any instruction set.
 const LARGEST_TILE: usize = 14 * 32;
 
@@ -243,10 +246,14 @@ fn rectangle<T: Element>(kernels: &Kernels<T>, job: &Job<T>, panels: (usize, usi
         if count >= RECTANGLES_PER_THREAD * threads || macs < 2 * RECTANGLE_MACS || rows * cols == 1 {
             return (rows, cols);
         }
-        if rows > fewest || cols == 1 {
+        if rows > 1 && rows.div_ceil(2) >= fewest {
+            rows = rows.div_ceil(2);
+        } else if cols > 1 {
+            cols = cols.div_ceil(2);
+        } else if count < FEWEST_PER_THREAD * threads && rows > 1 {
             rows = rows.div_ceil(2);
         } else {
-            cols = cols.div_ceil(2);
+            return (rows, cols);
         }
     }
 }

@@ -6,7 +6,7 @@ use lehr_ir::kernel::{AxisKind, Expr, Guard, Memory, Stmt, Var};
 use smallvec::SmallVec;
 
 use super::barrier::Touched;
-use super::printer::{Context, Printer, type_name, var_name};
+use super::printer::{Context, Place, Printer, var_name};
 use super::{Unsupported, WgslError, loops};
 
 impl<'k> Printer<'k> {
@@ -52,7 +52,7 @@ impl<'k> Printer<'k> {
                 self.define(var, &text)
             }
             Expr::Index(dim) => {
-                let text = self.index(dim)?;
+                let text = self.index_value(dim)?;
                 self.define(var, &text)
             }
             Expr::Load { memory, index, guard, other } => self.load(var, *memory, index, guard, *other),
@@ -79,20 +79,42 @@ impl<'k> Printer<'k> {
                 None => Err(WgslError::Invalid("an index outside of its memory")),
             };
         }
-        let index = self.index(index)?;
-        let element = format!("{}[{index}]", self.memory_name(memory)?);
-        let packed = self.is_packed(memory)?;
-        let element = if packed { format!("{element} != 0u") } else { element };
         let Some(other) = other else {
+            let element = self.loaded(memory, index)?;
             return self.define(var, &element);
         };
-        let (name, ty) = (var_name(var), type_name(self.dtype(var)?));
+        let (name, ty) = (var_name(var), self.ty(self.dtype(var)?)?);
         self.line(format!("var {name}: {ty} = {};", var_name(other)));
         let guard = self.guard(guard)?;
         self.open(format!("if ({guard}) {{"));
+        let element = self.loaded(memory, index)?;
         self.line(format!("{name} = {element};"));
         self.close("}");
         Ok(())
+    }
+
+    /// The element at an index.
+    fn loaded(&mut self, memory: Memory, index: &Dim) -> Result<String, WgslError> {
+        let place = self.place(memory);
+        if let Some(value) = place.and_then(|p| p.at_hand.clone()) {
+            return Ok(value);
+        }
+        let atomic = place.is_some_and(|p| p.atomic);
+        let (name, index) = (self.memory_name(memory)?.to_owned(), self.index(index)?);
+        match memory {
+            Memory::Tile(_) => Ok(format!("{name}[{index}]")),
+            Memory::Buffer(_) => {
+                let dtype = self.kernel.memory_dtype(memory).ok_or(WgslError::Invalid("memory that does not exist"))?;
+                Ok(self.element(dtype, &name, atomic, &index))
+            }
+        }
+    }
+
+    fn place(&self, memory: Memory) -> Option<&Place> {
+        match memory {
+            Memory::Buffer(i) => self.places.get(i as usize),
+            Memory::Tile(_) => None,
+        }
     }
 
     fn store(&mut self, memory: Memory, index: &Dim, value: Var, guard: &Guard) -> Result<(), WgslError> {
@@ -106,17 +128,21 @@ impl<'k> Printer<'k> {
         if !guard.is_always() {
             conditions.push(self.guard(guard)?);
         }
-        let index = self.index(index)?;
-        let value = var_name(value);
-        let value = if self.is_packed(memory)? { format!("select(0u, 1u, {value})") } else { value };
-        let store = format!("{}[{index}] = {value};", self.memory_name(memory)?);
-        if conditions.is_empty() {
-            self.line(store);
-            return Ok(());
+        if !conditions.is_empty() {
+            self.open(format!("if ({}) {{", conditions.join(" && ")));
         }
-        self.open(format!("if ({}) {{", conditions.join(" && ")));
-        self.line(store);
-        self.close("}");
+        let (name, index) = (self.memory_name(memory)?.to_owned(), self.index(index)?);
+        let value = var_name(value);
+        match memory {
+            Memory::Tile(_) => self.line(format!("{name}[{index}] = {value};")),
+            Memory::Buffer(_) => {
+                let dtype = self.kernel.memory_dtype(memory).ok_or(WgslError::Invalid("memory that does not exist"))?;
+                self.store_element(dtype, &name, &index, &value);
+            }
+        }
+        if !conditions.is_empty() {
+            self.close("}");
+        }
         Ok(())
     }
 
@@ -149,12 +175,6 @@ impl<'k> Printer<'k> {
             Memory::Tile(i) => self.kernel.tiles.get(i as usize).map(|t| i64::from(t.len)),
         };
         index.as_const().is_some_and(|at| at < 0 || len.is_some_and(|len| at >= len))
-    }
-
-    /// Whether elements are words that stand for bools.
-    fn is_packed(&self, memory: Memory) -> Result<bool, WgslError> {
-        let dtype = self.kernel.memory_dtype(memory).ok_or(WgslError::Invalid("memory that does not exist"))?;
-        Ok(dtype == DType::Bool && matches!(memory, Memory::Buffer(_)))
     }
 
     /// Notes whether a variable depends on what memory holds.

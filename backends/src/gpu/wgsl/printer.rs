@@ -10,7 +10,16 @@ use lehr_ir::literal::Literal;
 use super::barrier::Touched;
 use super::helpers::{Helper, Helpers};
 use super::names::{Names, word};
-use super::{Unsupported, WgslError, WgslTarget, limit, loops};
+use super::source::Text;
+use super::storage::{self, Storage};
+use super::{Unsupported, WgslError, WgslTarget};
+
+/// What `main` is told.
+pub(super) const BUILTINS: [(&str, &str); 3] = [
+    ("workgroup_id", "group: vec3<u32>"),
+    ("num_workgroups", "groups: vec3<u32>"),
+    ("local_invocation_index", "invocation: u32"),
+];
 
 /// Who runs the statements that are being printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +31,7 @@ pub(super) enum Context {
 }
 
 /// Prints one kernel.
-pub(super) struct Printer<'k> {
+pub(in crate::gpu) struct Printer<'k> {
     pub(super) kernel: &'k Kernel,
     pub(super) target: &'k WgslTarget,
     pub(super) context: Context,
@@ -35,21 +44,36 @@ pub(super) struct Printer<'k> {
     pub(super) from_memory: Vec<bool>,
     /// Arrays in workgroup memory for partial results: by type and number, with their length.
     pub(super) shared: BTreeMap<(&'static str, usize), u32>,
-    buffers: Vec<String>,
+    /// For each buffer, where it is.
+    pub(super) places: Vec<Place>,
+    pub(super) text: Text,
     tiles: Vec<String>,
+    /// For each size, an expression.
     sizes: Vec<String>,
-    lines: Vec<String>,
-    indent: usize,
-    temporaries: usize,
+    pub(super) temporaries: usize,
+}
+
+/// Where the elements of a kernel's buffer are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::gpu) struct Place {
+    /// The name of the array.
+    pub(in crate::gpu) name: String,
+    /// Whether the array's words are atomic.
+    pub(in crate::gpu) atomic: bool,
+    /// The element itself, for a buffer that is read at one place only and is at hand.
+    pub(in crate::gpu) at_hand: Option<String>,
 }
 
 impl<'k> Printer<'k> {
-    pub(super) fn new(kernel: &'k Kernel, target: &'k WgslTarget) -> Result<Self, WgslError> {
-        check_dtypes(kernel)?;
+    /// A printer of a kernel whose buffers and sizes are there already.
+    pub(in crate::gpu) fn new(
+        kernel: &'k Kernel,
+        target: &'k WgslTarget,
+        places: Vec<Place>,
+        sizes: Vec<String>,
+    ) -> Result<Self, WgslError> {
+        check_dtypes(kernel, target)?;
         let mut names = Names::default();
-        let buffers = kernel.buffers.iter().map(|b| names.fresh("buf_", &b.name)).collect();
-        let tiles = kernel.tiles.iter().map(|t| names.fresh("tile_", &t.name)).collect();
-        let sizes = kernel.sizes.iter().map(|s| names.fresh("size_", s.as_str())).collect();
         Ok(Self {
             kernel,
             target,
@@ -59,61 +83,16 @@ impl<'k> Printer<'k> {
             touched: Touched::default(),
             from_memory: vec![false; kernel.vars.len()],
             shared: BTreeMap::new(),
-            buffers,
-            tiles,
+            places,
+            text: Text::body(),
+            tiles: kernel.tiles.iter().map(|t| names.fresh("tile_", &t.name)).collect(),
             sizes,
-            lines: Vec::new(),
-            indent: 1,
             temporaries: 0,
         })
     }
 
-    /// The whole module.
-    pub(super) fn module(mut self) -> Result<String, WgslError> {
-        let by_group = loops::has_lanes(&self.kernel.body.body);
-        self.root(by_group)?;
-        let mut out = vec![format!("// kernel @{}", self.kernel.name), "struct Params {".to_owned()];
-        out.extend(["lo: i32", "hi: i32", "zero: u32"].map(|field| format!("  {field},")));
-        out.extend(self.sizes.iter().map(|s| format!("  {s}: i32,")));
-        out.extend(["}".to_owned(), String::new()]);
-        out.push("@group(0) @binding(0) var<uniform> params: Params;".to_owned());
-        for (i, (b, name)) in self.kernel.buffers.iter().zip(&self.buffers).enumerate() {
-            let access = if b.access.stores() { "read_write" } else { "read" };
-            let element = if b.dtype == DType::Bool { "u32" } else { type_name(b.dtype) };
-            out.push(format!("@group(0) @binding({}) var<storage, {access}> {name}: array<{element}>;", i + 1));
-        }
-        let mut bytes = 0;
-        for ((ty, number), len) in &self.shared {
-            out.push(format!("var<workgroup> shared_{ty}_{number}: array<{ty}, {len}>;"));
-            bytes += 4 * u64::from(*len);
-        }
-        for (tile, name) in self.kernel.tiles.iter().zip(&self.tiles).filter(|_| by_group) {
-            out.push(format!("var<workgroup> {name}: array<{}, {}>;", type_name(tile.dtype), tile.len.max(1)));
-            bytes += 4 * u64::from(tile.len);
-        }
-        if bytes > self.target.workgroup_bytes {
-            return Err(limit("bytes of workgroup memory", bytes, self.target.workgroup_bytes));
-        }
-        for text in self.helpers.texts() {
-            out.extend([String::new(), text.to_owned()]);
-        }
-        out.push(String::new());
-        out.push(format!("@compute @workgroup_size({})", self.target.workgroup_size.max(1)));
-        out.push("fn main(".to_owned());
-        let builtins = [
-            ("workgroup_id", "group: vec3<u32>"),
-            ("num_workgroups", "groups: vec3<u32>"),
-            ("local_invocation_index", "invocation: u32"),
-        ];
-        out.extend(builtins.map(|(builtin, parameter)| format!("  @builtin({builtin}) {parameter},")));
-        out.push(") {".to_owned());
-        out.append(&mut self.lines);
-        out.push("}\n".to_owned());
-        Ok(out.join("\n"))
-    }
-
     /// The outermost loop: finds this workgroup's or invocation's iteration, and prints the body for it.
-    fn root(&mut self, by_group: bool) -> Result<(), WgslError> {
+    pub(super) fn root(&mut self, by_group: bool) -> Result<(), WgslError> {
         let kernel = self.kernel;
         let axis = axis_name(&kernel.body.axis);
         self.line("let lane = i32(invocation);");
@@ -129,43 +108,52 @@ impl<'k> Printer<'k> {
         if !by_group {
             self.context = Context::Lane;
             for (tile, name) in kernel.tiles.iter().zip(self.tiles.clone()) {
-                self.line(format!("var {name}: array<{}, {}>;", type_name(tile.dtype), tile.len.max(1)));
+                let ty = self.ty(tile.dtype)?;
+                self.line(format!("var {name}: array<{ty}, {}>;", tile.len.max(1)));
             }
         }
         self.axes.push((&kernel.body.axis, axis));
         self.block(&kernel.body.body)
     }
 
-    pub(super) fn block(&mut self, stmts: &'k [Stmt]) -> Result<(), WgslError> {
+    /// Prints what follows for one invocation, which is at these places of these axes.
+    pub(in crate::gpu) fn one_element(&mut self, axes: &[(&'k Symbol, &str)]) {
+        self.context = Context::Lane;
+        self.axes.extend(axes.iter().map(|(axis, name)| (*axis, (*name).to_owned())));
+    }
+
+    /// What has been printed, and the helpers that it uses.
+    pub(in crate::gpu) fn into_text(self) -> (Helpers, Text) {
+        (self.helpers, self.text)
+    }
+
+    pub(in crate::gpu) fn block(&mut self, stmts: &'k [Stmt]) -> Result<(), WgslError> {
         stmts.iter().try_for_each(|s| self.stmt(s))
     }
 
     /// Adds a line at the current indentation.
     pub(super) fn line(&mut self, text: impl AsRef<str>) {
-        self.lines.push(format!("{}{}", "  ".repeat(self.indent), text.as_ref()));
+        self.text.line(text);
     }
 
     /// A line that begins a block.
     pub(super) fn open(&mut self, text: impl AsRef<str>) {
-        self.line(text);
-        self.indent += 1;
+        self.text.open(text);
     }
 
     /// A line that ends a block.
     pub(super) fn close(&mut self, text: impl AsRef<str>) {
-        self.indent = self.indent.saturating_sub(1);
-        self.line(text);
+        self.text.close(text);
     }
 
     /// A name for a value of no variable.
     pub(super) fn temporary(&mut self) -> String {
-        self.temporaries += 1;
-        format!("t{}", self.temporaries)
+        temporary(&mut self.temporaries)
     }
 
     /// Defines a variable by an expression.
     pub(super) fn define(&mut self, var: Var, expr: &str) -> Result<(), WgslError> {
-        let ty = type_name(self.dtype(var)?);
+        let ty = self.ty(self.dtype(var)?)?;
         self.line(format!("let {}: {ty} = {expr};", var_name(var)));
         Ok(())
     }
@@ -175,61 +163,76 @@ impl<'k> Printer<'k> {
     }
 
     pub(super) fn memory_name(&self, memory: Memory) -> Result<&str, WgslError> {
-        let (names, i) = match memory {
-            Memory::Buffer(i) => (&self.buffers, i),
-            Memory::Tile(i) => (&self.tiles, i),
+        let name = match memory {
+            Memory::Buffer(i) => self.places.get(i as usize).map(|p| &p.name),
+            Memory::Tile(i) => self.tiles.get(i as usize),
         };
-        names.get(i as usize).map(String::as_str).ok_or(WgslError::Invalid("memory that does not exist"))
+        name.map(String::as_str).ok_or(WgslError::Invalid("memory that does not exist"))
     }
 
     pub(super) fn size_name(&self, symbol: &Symbol) -> Option<String> {
         let at = self.kernel.sizes.iter().position(|s| s == symbol)?;
-        self.sizes.get(at).map(|name| format!("params.{name}"))
+        self.sizes.get(at).cloned()
+    }
+
+    /// The WGSL type of variables of a dtype.
+    pub(super) fn ty(&self, dtype: DType) -> Result<&'static str, WgslError> {
+        let ty = storage::variable(dtype, self.target);
+        ty.ok_or_else(|| Unsupported::DType { dtype, place: "a variable".to_owned() }.into())
+    }
+
+    /// The name of a tile.
+    pub(super) fn tile_name(&self, i: usize) -> &str {
+        self.tiles.get(i).map_or("", String::as_str)
+    }
+
+    /// Whether 64-bit integers are what they are, and not index values of 32 bits.
+    pub(super) fn has_i64(&self) -> bool {
+        self.target.i64
     }
 
     /// A literal as an expression that no compiler refuses.
     pub(super) fn literal(&mut self, literal: &Literal) -> Result<String, WgslError> {
-        let bits = literal.bits()[0];
-        Ok(match literal.dtype() {
-            DType::Bool => (bits != 0).to_string(),
-            DType::F32 => self.f32(f32::from_bits(bits as u32)),
-            DType::U32 => format!("{}u", bits as u32),
-            dtype => {
-                let value = literal.to_i64().ok_or(Unsupported::DType { dtype, place: "a constant".to_owned() })?;
-                i32_text(value)?
-            }
+        let dtype = literal.dtype();
+        let whole = || literal.to_i64().ok_or(Unsupported::DType { dtype, place: "a constant".to_owned() });
+        Ok(match self.ty(dtype)? {
+            "bool" => (literal.bits()[0] != 0).to_string(),
+            "f32" => self.f32(literal.to_f64() as f32),
+            "f64" => self.f64(literal.to_f64()),
+            "u32" => format!("{}u", literal.bits()[0] as u32),
+            "u64" => format!("{}lu", literal.bits()[0]),
+            "i64" => i64_text(whole()?),
+            _ => i32_text(whole()?)?,
         })
+    }
+
+    /// An f64 constant; what has no literal is that of an f32.
+    fn f64(&mut self, c: f64) -> String {
+        if c.is_finite() {
+            return format!("{c:?}lf");
+        }
+        format!("f64({})", self.f32(c as f32))
     }
 
     /// An f32 constant; what has no literal comes from its bits at run time.
     pub(super) fn f32(&mut self, c: f32) -> String {
-        if c.is_finite() {
-            return format!("{c:?}f");
-        }
-        self.helpers.add(Helper::F32Bits);
-        format!("f32_bits({:#010x}u)", c.to_bits())
+        f32_text(&mut self.helpers, c)
     }
 }
 
-/// The WGSL type of a variable.
-pub(super) fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::Bool => "bool",
-        DType::F32 => "f32",
-        DType::U32 => "u32",
-        DType::I32 | DType::I64 => "i32",
-        // `check_dtypes` has refused the others.
-        DType::I8
-        | DType::I16
-        | DType::U8
-        | DType::U16
-        | DType::U64
-        | DType::F16
-        | DType::BF16
-        | DType::F64
-        | DType::C64
-        | DType::C128 => "none",
+/// The next name for a value of no variable.
+pub(super) fn temporary(made: &mut usize) -> String {
+    *made += 1;
+    format!("t{made}")
+}
+
+/// An f32 constant; what has no literal comes from its bits at run time.
+pub(in crate::gpu) fn f32_text(helpers: &mut Helpers, c: f32) -> String {
+    if c.is_finite() {
+        return format!("{c:?}f");
     }
+    helpers.add(Helper::F32Bits);
+    format!("f32_bits({:#010x}u)", c.to_bits())
 }
 
 pub(super) fn var_name(var: Var) -> String {
@@ -249,14 +252,20 @@ pub(super) fn i32_text(value: i64) -> Result<String, WgslError> {
     }
 }
 
-fn check_dtypes(kernel: &Kernel) -> Result<(), WgslError> {
-    let storage = |dtype| matches!(dtype, DType::Bool | DType::F32 | DType::I32 | DType::U32);
+/// An i64 as text; the least one is no negated literal.
+pub(super) fn i64_text(value: i64) -> String {
+    if value == i64::MIN { "(-9223372036854775807li - 1li)".to_owned() } else { format!("{value}li") }
+}
+
+fn check_dtypes(kernel: &Kernel, target: &WgslTarget) -> Result<(), WgslError> {
+    let there = |dtype| storage::variable(dtype, target).is_some();
     let buffers = kernel.buffers.iter().map(|b| (b.dtype, &b.name));
     let tiles = kernel.tiles.iter().map(|t| (t.dtype, &t.name));
-    if let Some((dtype, name)) = buffers.chain(tiles).find(|(d, _)| !storage(*d)) {
+    let stored = buffers.clone().find(|(d, _)| Storage::of(*d, target).is_none());
+    if let Some((dtype, name)) = stored.or_else(|| buffers.chain(tiles).find(|(d, _)| !there(*d))) {
         return Err(Unsupported::DType { dtype, place: format!("`{name}`") }.into());
     }
-    let variable = kernel.vars.iter().position(|d| !storage(*d) && *d != DType::I64);
+    let variable = kernel.vars.iter().position(|d| !there(*d));
     match variable.and_then(|i| Some((i, kernel.vars.get(i)?))) {
         Some((i, dtype)) => Err(Unsupported::DType { dtype: *dtype, place: format!("%{i}") }.into()),
         None => Ok(()),

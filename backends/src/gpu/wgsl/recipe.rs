@@ -3,16 +3,37 @@
 use lehr_ir::kernel::recipes::{self, Emit, Function};
 
 use super::WgslError;
-use super::helpers::Helper;
-use super::printer::{Printer, i32_text};
+use super::helpers::{Helper, Helpers};
+use super::printer::{Printer, f32_text, i32_text, temporary};
+use super::source::{Source, Text};
 
 /// Prints the recipe of a function and gives its result.
 pub(super) fn call(printer: &mut Printer<'_>, function: Function, args: &[String]) -> Result<String, WgslError> {
+    let Printer { text, helpers, temporaries, .. } = printer;
+    write(Writer { text, helpers, temporaries, values: Vec::new() }, function, args)
+}
+
+/// Defines a function of one `f32` in a module, as `exp_f32`.
+pub(in crate::gpu) fn define(source: &mut Source, function: Function) -> Result<String, WgslError> {
+    let (mut body, mut helpers, mut temporaries) = (Text::body(), Helpers::default(), 0);
+    let writer = Writer { text: &mut body, helpers: &mut helpers, temporaries: &mut temporaries, values: Vec::new() };
+    let result = write(writer, function, &["x".to_owned()])?;
+    let name = format!("{}_f32", function.name());
+    let mut text = Text::default();
+    text.open(format!("fn {name}(x: f32) -> f32 {{"));
+    text.append(body);
+    text.line(format!("return {result};"));
+    text.close("}");
+    source.help(helpers);
+    source.function(text.join());
+    Ok(name)
+}
+
+fn write(mut writer: Writer<'_>, function: Function, args: &[String]) -> Result<String, WgslError> {
     if args.len() != function.arity() {
         return Err(WgslError::Invalid("a function with the wrong number of operands"));
     }
-    printer.line(format!("// {}({})", function.name(), args.join(", ")));
-    let mut writer = Writer { printer, values: Vec::new() };
+    writer.text.line(format!("// {}({})", function.name(), args.join(", ")));
     let values: Vec<Value> = args.iter().map(|a| writer.value(a.clone())).collect();
     let result = recipes::emit(function, &mut writer, &values);
     let text = writer.text(result).to_owned();
@@ -28,7 +49,7 @@ pub(super) fn call(printer: &mut Printer<'_>, function: Function, args: &[String
     );
     match args.first() {
         Some(x) if endless => {
-            printer.helpers.add(Helper::NanIfEndless);
+            writer.helpers.add(Helper::NanIfEndless);
             Ok(format!("nan_if_endless({x}, {text})"))
         }
         Some(_) | None => Ok(text),
@@ -39,12 +60,14 @@ pub(super) fn call(printer: &mut Printer<'_>, function: Function, args: &[String
 #[derive(Clone, Copy)]
 struct Value(usize);
 
-struct Writer<'p, 'k> {
-    printer: &'p mut Printer<'k>,
+struct Writer<'w> {
+    text: &'w mut Text,
+    helpers: &'w mut Helpers,
+    temporaries: &'w mut usize,
     values: Vec<String>,
 }
 
-impl Writer<'_, '_> {
+impl Writer<'_> {
     /// A value that needs no statement: a name or a constant.
     fn value(&mut self, text: String) -> Value {
         self.values.push(text);
@@ -53,8 +76,8 @@ impl Writer<'_, '_> {
 
     /// A value that gets a name.
     fn name(&mut self, expr: String) -> Value {
-        let name = self.printer.temporary();
-        self.printer.line(format!("let {name} = {expr};"));
+        let name = temporary(self.temporaries);
+        self.text.line(format!("let {name} = {expr};"));
         self.value(name)
     }
 
@@ -73,12 +96,12 @@ impl Writer<'_, '_> {
     }
 }
 
-impl Emit for Writer<'_, '_> {
+impl Emit for Writer<'_> {
     type V = Value;
     type M = Value;
 
     fn f32(&mut self, c: f32) -> Value {
-        let text = self.printer.f32(c);
+        let text = f32_text(self.helpers, c);
         self.value(text)
     }
     fn i32(&mut self, c: i32) -> Value {
@@ -179,7 +202,7 @@ impl Emit for Writer<'_, '_> {
         self.name(expr)
     }
     fn keep(&mut self, v: Value) -> Value {
-        self.printer.helpers.add(Helper::Keep);
+        self.helpers.add(Helper::Keep);
         self.prefix("keep", v)
     }
 }

@@ -4,9 +4,8 @@ use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Combiner, Loop, Reduction, ScalarOp, Var};
 use smallvec::SmallVec;
 
-use super::helpers::Helper;
-use super::printer::{Printer, type_name, var_name};
-use super::{Unsupported, WgslError};
+use super::WgslError;
+use super::printer::{Printer, var_name};
 
 /// A reduction while its loop is printed.
 struct Fold<'k> {
@@ -22,7 +21,7 @@ impl<'k> Printer<'k> {
     pub(super) fn reduce_together(&mut self, l: &'k Loop, lanes: u32) -> Result<(), WgslError> {
         let size = self.target.workgroup_size.max(1);
         let folds = self.folds(l)?;
-        let shared = self.shared_arrays(&folds, lanes);
+        let shared = self.shared_arrays(&folds, lanes)?;
         self.open(format!("for (var chain = lane; chain < {lanes}; chain += {size}) {{"));
         for fold in &folds {
             self.begin_partials(fold, None)?;
@@ -120,11 +119,11 @@ impl<'k> Printer<'k> {
         for ((identity, dtype), partial) in
             fold.reduction.combiner.identity(first).iter().zip(&fold.dtypes).zip(&fold.partials)
         {
-            let ty = type_name(*dtype);
-            let wide = *dtype == DType::I64;
+            let ty = self.ty(*dtype)?;
+            let narrow = *dtype == DType::I64 && !self.has_i64();
             let identity = match identity.to_i64() {
-                Some(i64::MIN) if wide => "i32(-2147483648)".to_owned(),
-                Some(i64::MAX) if wide => "2147483647".to_owned(),
+                Some(i64::MIN) if narrow => "i32(-2147483648)".to_owned(),
+                Some(i64::MAX) if narrow => "2147483647".to_owned(),
                 Some(_) | None => self.literal(identity)?,
             };
             match lanes {
@@ -171,17 +170,24 @@ impl<'k> Printer<'k> {
         let ([x, i], [y, j]) = (partials, values) else {
             return Err(WgslError::Invalid("an argument reduction without two values"));
         };
-        let max = combiner == Combiner::ArgMax;
-        let pick = |if_max, if_min| if max { if_max } else { if_min };
-        let helper = match type_name(dtype) {
-            "f32" => pick(Helper::ArgMaxF32, Helper::ArgMinF32),
-            "u32" => pick(Helper::ArgMaxU32, Helper::ArgMinU32),
-            "bool" => pick(Helper::ArgMaxBool, Helper::ArgMinBool),
-            "i32" => pick(Helper::ArgMaxI32, Helper::ArgMinI32),
-            _ => return Err(Unsupported::DType { dtype, place: combiner.name().to_owned() }.into()),
+        let (x, i, y, j) = (x.as_str(), i.as_str(), y.as_str(), j.as_str());
+        let better = match (combiner == Combiner::ArgMax, dtype) {
+            (true, DType::Bool) => format!("{x} & !{y}"),
+            (false, DType::Bool) => format!("!{x} & {y}"),
+            (true, _) => format!("{x} > {y}"),
+            (false, _) => format!("{x} < {y}"),
         };
-        self.helpers.add(helper);
-        self.open(format!("if (!{}_{}({x}, {i}, {y}, {j})) {{", combiner.name(), type_name(dtype)));
+        let stays = format!("({better}) | (({x} == {y}) & ({i} <= {j}))");
+        let stays = match self.is_nan(dtype) {
+            // A NaN comes before any number, the first one before others.
+            Some(is_nan) => {
+                format!(
+                    "select({stays}, {is_nan}({x}) & (!{is_nan}({y}) | ({i} <= {j})), {is_nan}({x}) | {is_nan}({y}))"
+                )
+            }
+            None => stays,
+        };
+        self.open(format!("if (!({stays})) {{"));
         self.line(format!("{x} = {y};"));
         self.line(format!("{i} = {j};"));
         self.close("}");
@@ -189,12 +195,13 @@ impl<'k> Printer<'k> {
     }
 
     /// Arrays of workgroup memory for the partial results of one loop.
-    fn shared_arrays(&mut self, folds: &[Fold<'_>], lanes: u32) -> Vec<Vec<String>> {
+    fn shared_arrays(&mut self, folds: &[Fold<'_>], lanes: u32) -> Result<Vec<Vec<String>>, WgslError> {
         let mut used: Vec<&'static str> = Vec::new();
         let mut all = Vec::new();
         for fold in folds {
             let mut arrays = Vec::new();
-            for ty in fold.dtypes.iter().map(|d| type_name(*d)) {
+            for dtype in &fold.dtypes {
+                let ty = self.ty(*dtype)?;
                 let number = used.iter().filter(|u| **u == ty).count();
                 used.push(ty);
                 let len = self.shared.entry((ty, number)).or_default();
@@ -203,7 +210,7 @@ impl<'k> Printer<'k> {
             }
             all.push(arrays);
         }
-        all
+        Ok(all)
     }
 
     fn note_results(&mut self, reduction: &Reduction) {

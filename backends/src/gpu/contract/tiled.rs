@@ -1,0 +1,247 @@
+//! Products by tiles: operands pass through workgroup memory, sums stay in registers.
+
+use lehr_ir::dim::Dim;
+
+use super::address::is_multiple;
+use super::fetch::{self, Fetch};
+use super::output::{Output, counted};
+use super::panel::{Panel, plus, stride};
+use super::{Product, Side};
+use crate::gpu::dispatch::Dispatch;
+use crate::gpu::wgsl::source::Source;
+use crate::gpu::wgsl::{WgslError, WgslTarget};
+
+/// The shape of a tile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tiling {
+    /// Rows and columns of a workgroup's tile.
+    pub(super) size: i64,
+    /// Rows and columns of an invocation's part of it: 4, or 8 in two halves of the tile.
+    pub(super) each: i64,
+    /// Terms that pass through workgroup memory at once.
+    pub(super) depth: i64,
+}
+
+impl Tiling {
+    pub(super) const SMALL: Self = Self { size: 32, each: 4, depth: 16 };
+    pub(super) const MIDDLE: Self = Self { size: 64, each: 4, depth: 16 };
+    pub(super) const LARGE: Self = Self { size: 128, each: 8, depth: 8 };
+
+    /// The tile for a shape: the largest that gives enough workgroups. Symbolic sizes count as large.
+    pub(super) fn of(product: &Product<'_>) -> Self {
+        let groups = |tiling: Self| tiling.groups(product).as_const();
+        let least = [&product.left, &product.right].into_iter().filter_map(|s| s.count.as_const()).min();
+        let fits = |tiling: Self| least.is_none_or(|least| least > tiling.size / 2);
+        if product.element.bytes > 4 {
+            return Self::SMALL;
+        }
+        match (groups(Self::LARGE), groups(Self::MIDDLE)) {
+            (Some(large), _) if large >= 192 && fits(Self::LARGE) => Self::LARGE,
+            (None, _) if fits(Self::MIDDLE) => Self::MIDDLE,
+            (_, Some(middle)) if middle >= 96 && fits(Self::MIDDLE) => Self::MIDDLE,
+            _ => Self::SMALL,
+        }
+    }
+
+    /// The workgroups of a product whose sums are whole.
+    pub(super) fn groups(self, product: &Product<'_>) -> Dim {
+        let tiles = |side: &Side<'_>| side.count.ceildiv(self.size);
+        &(product.batch * &tiles(&product.left)) * &tiles(&product.right)
+    }
+
+    fn invocations(self) -> i64 {
+        (self.size / self.each) * (self.size / self.each)
+    }
+
+    /// Blocks of four vectors by four terms that an operand has in a step.
+    fn blocks(self) -> i64 {
+        self.size * self.depth / 16
+    }
+}
+
+/// The dispatch of a product by tiles.
+pub(super) fn dispatch(
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+    target: &WgslTarget,
+) -> Result<Dispatch, WgslError> {
+    by(Tiling::of(product), product, output, target)
+}
+
+/// The dispatch with tiles of a certain shape.
+pub(super) fn by(
+    tiling: Tiling,
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+    target: &WgslTarget,
+) -> Result<Dispatch, WgslError> {
+    let Tiling { size, each, depth } = tiling;
+    let ty = product.element.name;
+    let mut source = Source::new([
+        product.title(),
+        format!(
+            "A workgroup of {} makes a tile of {size} by {size}, {each} by {each} an invocation, {depth} terms at a time.",
+            tiling.invocations()
+        ),
+    ]);
+    let wide = fetch::wide(product, output.finish());
+    let sides = [(&product.left, wide[0]), (&product.right, wide[1])];
+    let mut panels = Vec::new();
+    for (side, wide) in sides {
+        let fetch = Fetch::new(&mut source, product.element, side, product.sum, wide)?;
+        let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
+            if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
+        };
+        let count = edge(&mut source, counted(side.name), side.count, size)?;
+        let terms = edge(&mut source, "terms", product.sum, depth)?;
+        fetch.block(&mut source, side, ty, count.as_deref(), terms.as_deref());
+        // The first invocations fetch blocks of the left operand, the last ones of the right.
+        let (lanes, first) = (tiling.invocations(), panels.is_empty());
+        let (first_lane, start) = if first { (0, 0) } else { (lanes - tiling.blocks(), depth * stride(size)) };
+        panels.push(Panel { side, fetch, size, depth, first_lane, lanes, start });
+    }
+    let base = output.define(&mut source, true)?;
+    source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * stride(tiling.size)) as u64);
+    let whole = tiling.groups(product);
+    let groups = match output.parts {
+        Some(parts) => &whole * parts.count,
+        None => whole.clone(),
+    };
+    place(&mut source, tiling, product, &whole, &groups, output)?;
+    for panel in &panels {
+        panel.begin(&mut source, &format!("first_{}", panel.side.vector));
+        panel.declare(&mut source, ty);
+    }
+    let across = size / each;
+    source.line("// Rows and columns of four that this invocation sums up.");
+    source.line(format!("let row_lane = lane / {across};"));
+    source.line(format!("let column_lane = lane % {across};"));
+    for (row, group) in sums(each) {
+        source.line(format!("var sum_{row}_{group} = vec4<{ty}>();"));
+    }
+    let terms = source.number("terms", product.sum)?;
+    let (from, to) = match output.parts {
+        Some(parts) => {
+            source.line(format!("let begin = part * {};", parts.terms));
+            source.line(format!("let end = min(begin + {}, {terms});", parts.terms));
+            ("begin".to_owned(), "end".to_owned())
+        }
+        None => ("0".to_owned(), terms),
+    };
+    source.open(format!("if ({from} < {to}) {{"));
+    panels.iter().for_each(|p| p.fetch(&mut source, &from));
+    source.close("}");
+    source.open(format!("for (var first = {from}; first < {to}; first += {depth}) {{"));
+    panels.iter().for_each(|p| p.keep(&mut source));
+    source.line("workgroupBarrier();");
+    source.line("// What comes next is on its way while this is summed up.");
+    source.open(format!("if (first + {depth} < {to}) {{"));
+    panels.iter().for_each(|p| p.fetch(&mut source, &format!("first + {depth}")));
+    source.close("}");
+    multiply(&mut source, tiling, ty);
+    source.line("workgroupBarrier();");
+    source.close("}");
+    base.iter().for_each(|line| source.line(line));
+    if output.finish().is_some() {
+        finish(&mut source, tiling, product, output)?;
+    } else {
+        for (row, group) in sums(each) {
+            let (half, i) = (row / 4, row % 4);
+            let at = |lane: &str, more: i64| plus(&format!("first_{lane} + {lane}_lane * 4"), more);
+            let (to_row, to_column) = (at("row", half * size / 2 + i), at("column", group * size / 2));
+            source.line(format!("store_4(base, {to_row}, {to_column}, sum_{row}_{group});"));
+        }
+    }
+    source.dispatch(tiling.invocations() as u32, groups, target)
+}
+
+/// Lines that find the tile.
+fn place(
+    source: &mut Source,
+    tiling: Tiling,
+    product: &Product<'_>,
+    whole: &Dim,
+    groups: &Dim,
+    output: &Output<'_, '_>,
+) -> Result<(), WgslError> {
+    let number = source.number("groups", groups)?;
+    source.begin(&number);
+    let across = source.number("tiles_across", &product.right.count.ceildiv(tiling.size))?;
+    let down = source.number("tiles_down", &product.left.count.ceildiv(tiling.size))?;
+    let batches = source.number("batches", product.batch)?;
+    source.line(format!("let first_column = linear % {across} * {};", tiling.size));
+    source.line(format!("let first_row = linear / {across} % {down} * {};", tiling.size));
+    if output.parts.is_some() {
+        let whole = source.number("tiles", whole)?;
+        source.line(format!("let batch = linear / ({across} * {down}) % {batches};"));
+        source.line(format!("let part = linear / {whole};"));
+    } else {
+        source.line(format!("let batch = linear / ({across} * {down});"));
+    }
+    Ok(())
+}
+
+/// Lines that add the products of a step.
+fn multiply(source: &mut Source, tiling: Tiling, ty: &str) {
+    let (step, halves) = (stride(tiling.size), tiling.each / 4);
+    source.open(format!("for (var k = 0; k < {}; k++) {{", tiling.depth));
+    for half in 0..halves {
+        let at = plus(&format!("k * {step} + row_lane"), half * tiling.size / 8);
+        source.line(format!("let left_{half} = tile[{at}];"));
+    }
+    for half in 0..halves {
+        let at = plus(&format!("k * {step} + column_lane"), tiling.depth * step + half * tiling.size / 8);
+        source.line(format!("let right_{half} = tile[{at}];"));
+    }
+    for (row, group) in sums(tiling.each) {
+        let one = format!("left_{}.{}", row / 4, COMPONENTS.get(row as usize % 4).copied().unwrap_or_default());
+        let sum = format!("sum_{row}_{group}");
+        source.line(format!("{sum} = fma(vec4<{ty}>({one}), right_{group}, {sum});"));
+    }
+    source.close("}");
+}
+
+/// Lines that hand the sums to the epilogue: a row of each invocation at a time passes through workgroup memory, so that neighbours
+/// get neighbours and the epilogue stands in the text once.
+fn finish(
+    source: &mut Source,
+    tiling: Tiling,
+    product: &Product<'_>,
+    output: &Output<'_, '_>,
+) -> Result<(), WgslError> {
+    let Tiling { size, each, .. } = tiling;
+    let (rows, columns) = (source.number("rows", product.left.count)?, source.number("columns", product.right.count)?);
+    source.open(format!("for (var strip = 0; strip < {each}; strip++) {{"));
+    source.line(format!("let at = row_lane * {} + column_lane;", size / 4));
+    source.open("switch (strip) {");
+    for row in 0..each {
+        source.open(format!("case {row}: {{"));
+        for group in 0..each / 4 {
+            source.line(format!("tile[{}] = sum_{row}_{group};", plus("at", group * size / 8)));
+        }
+        source.close("}");
+    }
+    source.line("default: {}");
+    source.close("}");
+    source.line("workgroupBarrier();");
+    let elements = size / each * size;
+    source.open(format!("for (var i = lane; i < {elements}; i += {}) {{", tiling.invocations()));
+    source.line(format!("let row = first_row + i / {size} * 4 + strip % 4 + strip / 4 * {};", size / 2));
+    source.line(format!("let column = first_column + i % {size};"));
+    source.open(format!("if (row < {rows} && column < {columns}) {{"));
+    for line in output.element(source, "row", "column", "tile[i >> 2u][i & 3]")? {
+        source.line(line);
+    }
+    source.close("}");
+    source.close("}");
+    source.line("workgroupBarrier();");
+    source.close("}");
+    Ok(())
+}
+
+const COMPONENTS: [&str; 4] = ["x", "y", "z", "w"];
+
+/// An invocation's sums: row, and group of four columns.
+fn sums(each: i64) -> impl Iterator<Item = (i64, i64)> {
+    (0..each).flat_map(move |row| (0..each / 4).map(move |group| (row, group)))
+}

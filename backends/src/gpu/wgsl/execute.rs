@@ -1,0 +1,151 @@
+//! Kernels on whatever adapter there is, against the interpreter.
+
+use lehr_ir::bindings::Bindings;
+use lehr_ir::dim::Dim;
+use lehr_ir::dtype::DType;
+use lehr_ir::kernel::arbitrary::{self, Options};
+use lehr_ir::kernel::interpret::{BufferData, Functions, Program};
+use lehr_ir::kernel::{Kernel, ScalarOp};
+use lehr_ir::plan::BufferId;
+
+use super::{WgslError, launch};
+use crate::gpu::harness::{self, Harness, Memory};
+
+/// What a random kernel makes of its buffers on the device and in the interpreter; `None` where it has no text.
+fn both(device: &Harness, case: arbitrary::Case) -> Option<[Vec<BufferData>; 2]> {
+    let arbitrary::Case { kernel, sizes, mut buffers } = case;
+    let ids: Vec<BufferId> = (0..buffers.len() as u32).map(BufferId).collect();
+    let dims: Vec<Dim> = sizes.iter().map(|s| Dim::from(*s)).collect();
+    let program = Program::new(&kernel, &sizes, Functions::Recipe).expect("is valid");
+    let dispatch = match launch(&kernel, &ids, &dims, &Dim::from(program.extent()), &device.target) {
+        Ok(dispatch) => dispatch,
+        Err(WgslError::Unsupported(_)) => return None,
+        Err(e) => panic!("{e}\n{kernel}"),
+    };
+    harness::validate(&dispatch.text, true);
+    let mut memory: Memory = ids.iter().copied().zip(buffers.iter().map(harness::bytes)).collect();
+    device.run(&[dispatch], &Bindings::default(), &mut memory);
+    program.run(&mut buffers).expect("runs");
+    let got = buffers.iter().zip(&ids).map(|(b, id)| harness::elements(b.dtype(), &memory[id])).collect();
+    Some([got, buffers])
+}
+
+/// Whether elements are the same; one NaN is as good as another.
+fn same(a: &BufferData, b: &BufferData) -> bool {
+    let is_nan = |x: f64| x.is_nan();
+    let (x, y) = (a.to_f64s(), b.to_f64s());
+    a.len() == b.len() && (0..a.len()).all(|i| a.bits(i) == b.bits(i) || (is_nan(x[i]) && is_nan(y[i])))
+}
+
+/// The result of one operation for a few operands, and what it should be.
+fn check_op(device: &Harness, op: &str, [from, to]: [DType; 2], operands: &[u64]) {
+    let n = operands.len();
+    let text = format!(
+        "kernel @k(read x: {from}[{n}], write y: {to}[{n}]) {{ parallel i in 0..{n} {{ %0 = load x[i]\n %1 = {op} %0\n store y[i], %1\n }} }}"
+    );
+    let kernel = Kernel::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    let mut x = BufferData::zeros(from, n).expect("is a real dtype");
+    operands.iter().enumerate().for_each(|(i, bits)| assert!(x.set_bits(i, *bits)));
+    let y = BufferData::zeros(to, n).expect("is a real dtype");
+    let case = arbitrary::Case { kernel, sizes: Vec::new(), buffers: vec![x.clone(), y] };
+    let Some([got, want]) = both(device, case) else { panic!("{text} has no text") };
+    assert!(same(&got[1], &want[1]), "{text}: {x:?}\n{:?}\n{:?}", got[1], want[1]);
+}
+
+#[test]
+fn every_conversion_is_exact() {
+    let Some(device) = harness::device() else { return };
+    let there = |d: &DType| super::storage::Storage::of(*d, &device.target).is_some();
+    let dtypes: Vec<DType> = DType::ALL.into_iter().filter(there).collect();
+    for &from in &dtypes {
+        let all = match from {
+            DType::F16 => vec![0x0001, 0x03ff, 0x0400, 0x3c01, 0x7bff, 0x7c00, 0xfc00, 0x7e00, 0xbc00, 0x8000, 0x5bf8],
+            DType::BF16 => vec![0x3f80, 0x3f81, 0x4b00, 0x7f7f, 0x7f80, 0xff80, 0x7fc0, 0xbf80, 0x4f00, 0xcf00],
+            DType::F32 => [
+                0.0f32,
+                1.5,
+                -1.5,
+                255.5,
+                65519.9,
+                65520.0,
+                65536.5,
+                -70000.0,
+                1e-7,
+                6e-8,
+                2.9e-8,
+                3.4e38,
+                1e10,
+                -1e10,
+                1e20,
+                2_147_483_600.0,
+                f32::NAN,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                1.001_953_1,
+                2049.0,
+                0.000_060_975_6,
+            ]
+            .iter()
+            .map(|x| u64::from(x.to_bits()))
+            .collect(),
+            DType::F64 => [
+                0.0f64,
+                1.5,
+                -1.5,
+                1.000_488_281_250_000_2,
+                1e300,
+                -1e300,
+                1e10,
+                -1e10,
+                1e19,
+                4_294_967_295.5,
+                f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                9.0e-8,
+                65519.999_999_999,
+                300.7,
+                1.003_906_250_000_000_2,
+            ]
+            .iter()
+            .map(|x| x.to_bits())
+            .collect(),
+            _ => {
+                let edges =
+                    [0, 1, 2, 127, 128, 129, 255, 0x7fff, 0x8000, 0xffff, 0x0100_0001, 0x0100_8001, 0x7fff_ffff];
+                let large = [0x8000_0000, 0x8100_0001, 0xffff_ffff, 4_311_744_513, u64::MAX >> 1, 1 << 63, u64::MAX];
+                let mask = if from == DType::Bool { 1 } else { u64::MAX >> (64 - 8 * from.size()) };
+                edges.into_iter().chain(large).map(|x: u64| x & mask).collect::<Vec<u64>>()
+            }
+        };
+        for &to in &dtypes {
+            check_op(device, &format!("convert.{to}"), [from, to], &all);
+            if from.size() == to.size() && from != DType::Bool && to != DType::Bool {
+                check_op(device, &format!("bitcast.{to}"), [from, to], &all);
+            }
+        }
+    }
+}
+
+#[test]
+fn random_kernels_give_what_the_interpreter_gives() {
+    let Some(device) = harness::device() else { return };
+    let dtypes = DType::ALL.into_iter().filter(|d| !matches!(d, DType::C64 | DType::C128)).collect();
+    // An `fma` of f64 rounds twice on some devices, and a function's recipe is as exact as its `fma`.
+    let ops = ScalarOp::PLAIN.iter().copied().filter(|op| *op != ScalarOp::Fma).collect();
+    let options = Options { dtypes, ops, functions: Vec::new(), statements: 25, ..Options::default() };
+    let (mut ran, mut failed) = (0, Vec::new());
+    for seed in 0..40 {
+        let case = arbitrary::case(seed, &options);
+        let kernel = case.kernel.clone();
+        if let Some([got, want]) = both(device, case) {
+            ran += 1;
+            if let Some(i) = (0..got.len()).find(|&i| !same(&got[i], &want[i])) {
+                failed.push(seed);
+                println!("seed {seed}: {}\n{:?}\n{:?}\n{kernel}", kernel.buffers[i].name, got[i], want[i]);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "seeds {failed:?} of {ran}");
+    assert!(ran >= 20, "{ran} ran");
+}
