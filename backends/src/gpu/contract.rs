@@ -112,6 +112,7 @@ struct Product<'c> {
 }
 
 /// An operand, and one index of the result.
+#[derive(Clone, Copy)]
 pub(in crate::gpu) struct Side<'c> {
     /// How text calls it: `left` or `right` in products.
     pub(in crate::gpu) name: &'static str,

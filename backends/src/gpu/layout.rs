@@ -58,7 +58,6 @@ pub fn decode(bytes: &[u8], data: &mut Data) {
                 *b = *byte != 0;
             }
         }
-        }
         Data::F16(_) | Data::BF16(_) | Data::C64(_) | Data::C128(_) => {
             let n = data.len() * data.dtype().size();
             let read = bytes.get(..n).and_then(|b| Data::from_le_bytes(data.dtype(), b));

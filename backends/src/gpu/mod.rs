@@ -9,6 +9,7 @@
 //! written by one dispatch are never the same buffer, except where one operand is both.
 
 pub mod adapter;
+pub mod attend;
 mod bound;
 pub mod contract;
 pub mod device;

@@ -2,6 +2,7 @@
 
 use lehr_ir::plan::{Plan, Step, StepKind};
 
+use super::attend;
 use super::contract;
 use super::dispatch::Dispatch;
 use super::wgsl::{self, WgslError, WgslTarget};
@@ -27,7 +28,7 @@ pub fn form(step: &Step, plan: &Plan, target: &WgslTarget) -> Form {
             wgsl::launch(kernel, &l.buffers, &l.sizes, &l.iterations, target).map(|d| vec![d])
         }
         StepKind::Contract(c) => contract::dispatches(c, &plan.kernels, target),
-        StepKind::Attend(_) => return Form::Host("attention has no shader".to_owned()),
+        StepKind::Attend(a) => attend::dispatches(a, target),
         StepKind::Copy { .. } => return Form::Copy,
         StepKind::Loop(_) | StepKind::Branch(_) => return Form::Control,
         StepKind::Host { op, .. } => return Form::Host(format!("`{}` has no kernel", op.name())),

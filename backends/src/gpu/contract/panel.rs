@@ -7,8 +7,8 @@ use crate::gpu::wgsl::source::Source;
 /// A part of an operand, so many vectors by so many terms, that a workgroup fetches together: a block of four by four an invocation.
 ///
 /// In the array `tile` it has the vectors of each term side by side, in groups of four.
-pub(in crate::gpu) struct Panel<'s, 'c> {
-    pub(in crate::gpu) side: &'s Side<'c>,
+pub(in crate::gpu) struct Panel<'c> {
+    pub(in crate::gpu) side: Side<'c>,
     pub(in crate::gpu) fetch: Fetch,
     /// How many vectors.
     pub(in crate::gpu) size: i64,
@@ -22,7 +22,7 @@ pub(in crate::gpu) struct Panel<'s, 'c> {
     pub(in crate::gpu) start: i64,
 }
 
-impl Panel<'_, '_> {
+impl Panel<'_> {
     /// Groups of four vectors from one term to the next: one more than there are, so that what is written together lies in different
     /// banks.
     pub(in crate::gpu) fn stride(&self) -> i64 {

@@ -85,16 +85,16 @@ pub(super) fn by(
         ),
     ]);
     let wide = fetch::wide(product, output.finish());
-    let sides = [(&product.left, wide[0]), (&product.right, wide[1])];
+    let sides = [(product.left, wide[0]), (product.right, wide[1])];
     let mut panels = Vec::new();
     for (side, wide) in sides {
-        let fetch = Fetch::new(&mut source, product.element, side, product.sum, wide)?;
+        let fetch = Fetch::new(&mut source, product.element, &side, product.sum, wide)?;
         let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
             if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
         };
         let count = edge(&mut source, counted(side.name), side.count, size)?;
         let terms = edge(&mut source, "terms", product.sum, depth)?;
-        fetch.block(&mut source, side, ty, count.as_deref(), terms.as_deref());
+        fetch.block(&mut source, &side, ty, count.as_deref(), terms.as_deref());
         // The first invocations fetch blocks of the left operand, the last ones of the right.
         let (lanes, first) = (tiling.invocations(), panels.is_empty());
         let (first_lane, start) = if first { (0, 0) } else { (lanes - tiling.blocks(), depth * stride(size)) };

@@ -61,6 +61,12 @@ impl Text {
         self.line(text);
     }
 
+    /// A line that ends a block and begins another.
+    pub(in crate::gpu) fn turn(&mut self, text: impl AsRef<str>) {
+        self.close(text);
+        self.indent += 1;
+    }
+
     /// Adds lines as they are.
     pub(in crate::gpu) fn append(&mut self, mut text: Self) {
         self.lines.append(&mut text.lines);
@@ -183,6 +189,11 @@ impl Source {
     /// A line of `main` that ends a block.
     pub(in crate::gpu) fn close(&mut self, text: impl AsRef<str>) {
         self.main.close(text);
+    }
+
+    /// A line of `main` that ends a block and begins another.
+    pub(in crate::gpu) fn turn(&mut self, text: impl AsRef<str>) {
+        self.main.turn(text);
     }
 
     /// Lines that find this workgroup's number, `linear`, and leave where there is none.
