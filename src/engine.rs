@@ -130,7 +130,7 @@ pub(crate) fn target(options: &Options) -> Result<Option<Target>> {
 }
 
 #[cfg(not(all(feature = "cpu", feature = "gpu")))]
-fn not_built(backend: &str) -> Error {
+pub(crate) fn not_built(backend: &str) -> Error {
     Error::Backend(format!("`{backend}` is not in this build; enable the feature `{backend}`"))
 }
 

@@ -66,6 +66,7 @@ pub mod context;
 pub mod control;
 pub mod custom_op;
 pub mod data;
+pub mod devices;
 mod engine;
 mod error;
 mod executable;
