@@ -9,19 +9,22 @@ use lehr_ir::{Array, Target};
 use lehr_passes::PassCx;
 
 use crate::cache::KernelCounts;
-#[cfg(not(feature = "cpu"))]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::function::Source;
 use crate::nan::Trap;
 use crate::options::{Backend, Options};
+use crate::state::Value;
 
 #[cfg(feature = "cpu")]
 pub(crate) mod cpu;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 mod interp;
 
 #[cfg(feature = "cpu")]
 use cpu::Cpu;
+#[cfg(feature = "gpu")]
+use gpu::Gpu;
 use interp::Interp;
 
 /// Whether native code is in this build.
@@ -35,6 +38,9 @@ pub(crate) enum Engine {
     /// Native code.
     #[cfg(feature = "cpu")]
     Cpu(Cpu),
+    /// Shaders on a device.
+    #[cfg(feature = "gpu")]
+    Gpu(Gpu),
 }
 
 /// What an engine keeps between the calls of one executable.
@@ -48,6 +54,9 @@ pub(crate) struct Workspace {
     /// Memory of the compiled program.
     #[cfg(feature = "cpu")]
     pub(crate) instance: Option<lehr_backends::cpu::Instance>,
+    /// Memory on the device.
+    #[cfg(feature = "gpu")]
+    pub(crate) device: Option<gpu::Kept>,
 }
 
 /// One call: arrays that fit the signature, and where results go.
@@ -75,18 +84,34 @@ pub(crate) struct Call<'a> {
 /// The values of a state: shared where the program only reads, else for this call alone.
 pub(crate) enum Values<'a> {
     /// For a program without updates.
-    Shared(&'a [Array]),
+    Shared(&'a [Value]),
     /// For a program with updates.
-    Exclusive(&'a mut [Array]),
+    Exclusive(&'a mut [Value]),
 }
 
-impl Values<'_> {
-    pub(crate) fn get(&self, slot: usize) -> Option<&Array> {
-        match self {
-            Self::Shared(values) => values.get(slot),
-            Self::Exclusive(values) => values.get(slot),
+impl Call<'_> {
+    /// The array that a parameter stands for, on the host.
+    pub(crate) fn argument(&self, source: Source) -> Result<&Array> {
+        match source {
+            Source::Input(i) => self.inputs.get(i).ok_or_else(missing),
+            Source::Variable(i) => self.value(i)?.host(),
+            Source::Data(i) => self.data.get(i).ok_or_else(missing),
         }
     }
+
+    /// The value of a variable of the program.
+    pub(crate) fn value(&self, variable: usize) -> Result<&Value> {
+        let slot = *self.slots.get(variable).ok_or_else(missing)?;
+        let value = match &self.values {
+            Values::Shared(values) => values.get(slot),
+            Values::Exclusive(values) => values.get(slot),
+        };
+        value.ok_or_else(missing)
+    }
+}
+
+fn missing() -> Error {
+    Error::internal("a call has fewer arrays than parameters")
 }
 
 /// What a backend lowers for; `None` if it walks the graph instead.
@@ -96,8 +121,17 @@ pub(crate) fn target(options: &Options) -> Result<Option<Target>> {
         #[cfg(feature = "cpu")]
         Backend::Cpu => cpu::target(options.vectors).map(Some),
         #[cfg(not(feature = "cpu"))]
-        Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
+        Backend::Cpu => Err(not_built("cpu")),
+        #[cfg(feature = "gpu")]
+        Backend::Gpu => gpu::target(options).map(Some),
+        #[cfg(not(feature = "gpu"))]
+        Backend::Gpu => Err(not_built("gpu")),
     }
+}
+
+#[cfg(not(all(feature = "cpu", feature = "gpu")))]
+pub(crate) fn not_built(backend: &str) -> Error {
+    Error::Backend(format!("`{backend}` is not in this build; enable the feature `{backend}`"))
 }
 
 /// What native code wants of storage for results that is about to be touched for the first time.
@@ -116,7 +150,11 @@ impl Engine {
             #[cfg(feature = "cpu")]
             Backend::Cpu => Cpu::compile(graph, options).map(Self::Cpu),
             #[cfg(not(feature = "cpu"))]
-            Backend::Cpu => Err(Error::Backend("`cpu` is not in this build; enable the feature `cpu`".to_owned())),
+            Backend::Cpu => Err(not_built("cpu")),
+            #[cfg(feature = "gpu")]
+            Backend::Gpu => Gpu::compile(graph, options).map(Self::Gpu),
+            #[cfg(not(feature = "gpu"))]
+            Backend::Gpu => Err(not_built("gpu")),
         }
     }
 
@@ -126,6 +164,8 @@ impl Engine {
             Self::Interp(_) => KernelCounts::default(),
             #[cfg(feature = "cpu")]
             Self::Cpu(cpu) => cpu.kernel_counts(),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => gpu.kernel_counts(),
         }
     }
 
@@ -135,6 +175,8 @@ impl Engine {
             Self::Interp(interp) => interp.run(workspace, call),
             #[cfg(feature = "cpu")]
             Self::Cpu(cpu) => cpu.run(workspace, call),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(gpu) => gpu.run(workspace, call),
         }
     }
 }

@@ -42,6 +42,10 @@ pub enum Error {
     /// The backend cannot take the program.
     #[error("backend: {0}")]
     Backend(String),
+    /// A device cannot take or run a program.
+    #[cfg(feature = "gpu")]
+    #[error(transparent)]
+    Gpu(Box<lehr_backends::gpu::GpuError>),
     /// An input of a call: its name, dtype or shape, or the sizes that it gives to names.
     #[error(transparent)]
     Input(Box<InputError>),
@@ -113,6 +117,11 @@ boxed! {
     State(StateError);
     Eval(EvalError);
     Data(DataError);
+}
+
+#[cfg(feature = "gpu")]
+boxed! {
+    Gpu(lehr_backends::gpu::GpuError);
 }
 
 /// The name of a list that is most like a wrong one, if any is alike.

@@ -1,6 +1,6 @@
 //! How a function is compiled.
 
-use lehr_ir::target::Vectors;
+use lehr_ir::target::{DeviceChoice, Vectors};
 use lehr_passes::PassOptions;
 
 use crate::cache::Cache;
@@ -13,6 +13,8 @@ pub enum Backend {
     Interp,
     /// Native code through Cranelift (feature `cpu`).
     Cpu,
+    /// Shaders through wgpu (feature `gpu`), on a device that is chosen when a function is compiled.
+    Gpu,
 }
 
 impl Backend {
@@ -21,10 +23,13 @@ impl Backend {
         match self {
             Self::Interp => "interp",
             Self::Cpu => "cpu",
+            Self::Gpu => "gpu",
         }
     }
 
-    /// The backends of this build.
+    /// The backends of this build that run on any machine.
+    ///
+    /// [`Backend::Gpu`] is not among them: whether it runs depends on the devices that there are.
     pub fn available() -> &'static [Self] {
         if crate::engine::HAS_CPU { &[Self::Interp, Self::Cpu] } else { &[Self::Interp] }
     }
@@ -41,7 +46,10 @@ impl std::str::FromStr for Backend {
     type Err = UnknownBackend;
 
     fn from_str(s: &str) -> Result<Self, UnknownBackend> {
-        [Self::Interp, Self::Cpu].into_iter().find(|b| b.name() == s).ok_or_else(|| UnknownBackend(s.to_owned()))
+        [Self::Interp, Self::Cpu, Self::Gpu]
+            .into_iter()
+            .find(|b| b.name() == s)
+            .ok_or_else(|| UnknownBackend(s.to_owned()))
     }
 }
 
@@ -53,7 +61,7 @@ impl std::fmt::Display for Backend {
 
 /// A spelling that names no backend.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{0}` is not a backend; the backends are `interp` and `cpu`")]
+#[error("`{0}` is not a backend; the backends are `interp`, `cpu` and `gpu`")]
 pub struct UnknownBackend(pub String);
 
 /// How a function is compiled.
@@ -78,6 +86,8 @@ pub struct Options {
     pub trap_nan: bool,
     /// Where native code is kept between processes.
     pub cache: Cache,
+    /// Which device runs it, on the backend [`Backend::Gpu`].
+    pub device: DeviceChoice,
 }
 
 impl Options {
@@ -148,6 +158,20 @@ impl Options {
     #[must_use]
     pub fn cache(mut self, cache: Cache) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// The same, on this device of the backend [`Backend::Gpu`]: a position in the list of devices, or a part of a name.
+    ///
+    /// ```
+    /// use lehr::{DeviceChoice, Options};
+    /// assert_eq!(Options::default().device("H200").device, DeviceChoice::Name("H200".to_owned()));
+    /// assert_eq!(Options::default().device("1").device, DeviceChoice::Index(1));
+    /// assert_eq!(Options::default().device, DeviceChoice::Best);
+    /// ```
+    #[must_use]
+    pub fn device(mut self, device: impl Into<DeviceChoice>) -> Self {
+        self.device = device.into();
         self
     }
 

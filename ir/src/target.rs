@@ -54,6 +54,61 @@ impl std::str::FromStr for Vectors {
 #[error("`{0}` are no vectors; there are `auto`, `avx512`, `avx2`, `portable` and `scalar`")]
 pub struct UnknownVectors(pub String);
 
+/// Which of a machine's devices runs a program.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum DeviceChoice {
+    /// The one that is likely fastest: a card of its own before what is part of a processor, that before software.
+    #[default]
+    Best,
+    /// By its position in the list of devices.
+    Index(usize),
+    /// The first whose name contains this, in any case of letters.
+    Name(String),
+}
+
+/// A number is an index, `best` or nothing the best, anything else a part of a name.
+impl From<&str> for DeviceChoice {
+    fn from(s: &str) -> Self {
+        match s.trim() {
+            "" | "best" => Self::Best,
+            s => s.parse().map_or_else(|_| Self::Name(s.to_owned()), Self::Index),
+        }
+    }
+}
+
+impl From<String> for DeviceChoice {
+    fn from(s: String) -> Self {
+        s.as_str().into()
+    }
+}
+
+impl From<usize> for DeviceChoice {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Best => f.write_str("best"),
+            Self::Index(i) => write!(f, "{i}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where the temporaries of a plan live.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Memory {
+    /// In one run of bytes, where those that are never alive together overlap, and a result may take an operand's place.
+    #[default]
+    Arena,
+    /// In slots, each of which one temporary at a time has for itself: for devices that track use by whole buffers.
+    Slots,
+}
+
 /// The capabilities of a device.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -82,6 +137,8 @@ pub struct Target {
     pub reduce_chunk: i64,
     /// Whether convolutions and large windows are first brought into forms that kernels and contractions cover.
     pub legalize_windows: bool,
+    /// Where temporaries live.
+    pub memory: Memory,
 }
 
 impl Default for Target {
@@ -100,6 +157,7 @@ impl Default for Target {
             map_chunk: 4096,
             reduce_chunk: 16384,
             legalize_windows: true,
+            memory: Memory::Arena,
         }
     }
 }

@@ -80,6 +80,6 @@ pub fn plan_of(graph: &Graph, target: &Target) -> Result<(Fusion, Verified, Memo
     let fusion = fuse(graph, target);
     let mut plan = lower(graph, &fusion, target)?;
     // Offsets come last, when every step and every buffer is known.
-    let memory = plan_memory(&mut plan);
+    let memory = plan_memory(&mut plan, target.memory);
     Ok((fusion, verify(plan)?, memory))
 }

@@ -7,15 +7,19 @@
 //! multiples, which are numbers (`2048*batch` and `1024*batch` share as 2048 and 1024 do); constants are the multiples of 1.
 //! How numbers are placed is in [`place`]. What is small and symbolic shares only with what has its very size.
 //! The arena is the regions one after the other; its size is a polynomial that is evaluated when symbols are bound.
+//!
+//! Where the target asks for slots instead ([`slots`]), no result takes an operand's place.
 
 use std::collections::BTreeMap;
 
 use lehr_ir::dim::Dim;
 use lehr_ir::plan::{BufferId, Place, Plan};
+use lehr_ir::target::Memory;
 use smallvec::SmallVec;
 
 mod in_place;
 mod place;
+mod slots;
 
 use in_place::is_in_place;
 use place::{Span, place};
@@ -30,7 +34,7 @@ const USUAL_SIZE: i64 = 64;
 /// What the memory plan came to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MemoryReport {
-    /// Bytes of the arena.
+    /// Bytes of the arena, or of all slots.
     pub arena: Dim,
     /// Bytes of the temporaries that are alive at once, at the step where that is most (with sizes of 64 where they are not known):
     /// no arena of these steps in this order can be smaller.
@@ -43,11 +47,22 @@ pub struct MemoryReport {
     pub rematerialized: Option<(usize, Dim)>,
 }
 
-/// Gives each temporary its offset in the arena.
-pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
+/// Gives each temporary its offset in the arena, or its slot.
+pub fn plan_memory(plan: &mut Plan, memory: Memory) -> MemoryReport {
     let mut report = MemoryReport::default();
-    let (lives, of) = lives(plan, &mut report);
+    let (lives, of) = lives(plan, memory, &mut report);
     report.alive = most_alive(&lives, plan.steps.len());
+    if memory == Memory::Slots {
+        let (slot, sizes) = slots::assign(&lives);
+        for (b, life) in plan.buffers.iter_mut().zip(of) {
+            if let (Place::Temp(_), Some(life)) = (&b.place, life) {
+                b.place = Place::Slot(slot[life]);
+            }
+        }
+        report.arena = sizes.iter().fold(Dim::ZERO, |sum, size| &sum + size);
+        plan.slots = sizes;
+        return report;
+    }
     let (offsets, arena) = arrange(&lives);
     for (b, life) in plan.buffers.iter_mut().zip(of) {
         if let (Place::Temp(offset), Some(life)) = (&mut b.place, life) {
@@ -61,7 +76,8 @@ pub fn plan_memory(plan: &mut Plan) -> MemoryReport {
 
 /// The bytes of temporaries that are alive at once, at the step of a plan where that is most: [`MemoryReport::alive`].
 pub fn alive(plan: &Plan) -> Dim {
-    most_alive(&lives(plan, &mut MemoryReport::default()).0, plan.steps.len())
+    let memory = if plan.slots.is_empty() { Memory::Arena } else { Memory::Slots };
+    most_alive(&lives(plan, memory, &mut MemoryReport::default()).0, plan.steps.len())
 }
 
 /// The steps in which memory of one size is in use, by one temporary or by several that follow in its place.
@@ -72,7 +88,7 @@ struct Life {
 }
 
 /// The lives of all temporaries, and for each buffer which is its.
-fn lives(plan: &Plan, report: &mut MemoryReport) -> (Vec<Life>, Vec<Option<usize>>) {
+fn lives(plan: &Plan, memory: Memory, report: &mut MemoryReport) -> (Vec<Life>, Vec<Option<usize>>) {
     let accesses: Vec<_> = plan.steps.iter().map(|s| s.accesses(&plan.kernels)).collect();
     let mut last = vec![0; plan.buffers.len()];
     for (i, (reads, writes)) in accesses.iter().enumerate() {
@@ -85,7 +101,7 @@ fn lives(plan: &Plan, report: &mut MemoryReport) -> (Vec<Life>, Vec<Option<usize
     for (i, (reads, writes)) in accesses.iter().enumerate() {
         let mut taken: SmallVec<[BufferId; 2]> = SmallVec::new();
         for &b in writes {
-            if of[b.index()].is_some() || !matches!(plan.buffers[b.index()].place, Place::Temp(_)) {
+            if of[b.index()].is_some() || !matches!(plan.buffers[b.index()].place, Place::Temp(_) | Place::Slot(_)) {
                 continue;
             }
             let size = bytes(plan, b);
@@ -93,7 +109,7 @@ fn lives(plan: &Plan, report: &mut MemoryReport) -> (Vec<Life>, Vec<Option<usize
             let mut dying = reads.iter().copied().filter(|r| last[r.index()] == i && !taken.contains(r));
             let place = dying.find(|r| {
                 let same = of[r.index()].is_some_and(|life| lives[life].size == size);
-                same && is_in_place(&plan.steps[i], &plan.kernels, *r, b)
+                memory == Memory::Arena && same && is_in_place(&plan.steps[i], &plan.kernels, *r, b)
             });
             let life = match place.and_then(|r| Some((r, of[r.index()]?))) {
                 Some((r, life)) => {

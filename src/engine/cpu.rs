@@ -15,7 +15,6 @@ use super::{Call, Values, Workspace};
 use crate::cache::KernelCounts;
 use crate::error::{Error, Result};
 use crate::explain::Listing;
-use crate::function::Source;
 use crate::options::Options;
 
 /// A compiled program and the threads that run it.
@@ -54,16 +53,10 @@ impl Cpu {
 
     /// New values go to spare arrays, and take effect together when all steps have run.
     pub(crate) fn run(&self, workspace: &mut Workspace, call: Call<'_>) -> Result<()> {
-        let missing = || Error::internal("a call has fewer arrays than parameters");
         let instance = workspace.instance.get_or_insert_with(|| self.program.instance());
         workspace.args.clear();
-        for source in call.sources {
-            let array: Option<&Array> = match *source {
-                Source::Input(i) => call.inputs.get(i),
-                Source::Variable(i) => call.slots.get(i).and_then(|&slot| call.values.get(slot)),
-                Source::Data(i) => call.data.get(i),
-            };
-            workspace.args.push(array.ok_or_else(missing)?.clone());
+        for &source in call.sources {
+            workspace.args.push(call.argument(source)?.clone());
         }
         if workspace.spares.len() != call.updates.len() {
             workspace.spares.resize(call.updates.len(), Array::scalar(false));
@@ -78,7 +71,7 @@ impl Cpu {
         if let Values::Exclusive(values) = call.values {
             for (&variable, spare) in call.updates.iter().zip(&mut workspace.spares) {
                 if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {
-                    std::mem::swap(slot, spare);
+                    slot.swap(spare);
                 }
             }
         }

@@ -1,12 +1,10 @@
 //! The reference evaluator as an engine.
 
-use lehr_ir::Array;
 use lehr_ir::eval::{Evaluated, evaluate_bound};
 use lehr_ir::graph::Graph;
 
 use super::{Call, Values, Workspace};
-use crate::error::{Error, Result};
-use crate::function::Source;
+use crate::error::Result;
 
 /// Walks the graph with each operation's reference semantics.
 #[derive(Debug)]
@@ -21,15 +19,9 @@ impl Interp {
 
     /// New values are all computed before any variable changes.
     pub(crate) fn run(&self, workspace: &mut Workspace, call: Call<'_>) -> Result<()> {
-        let missing = || Error::internal("a call has fewer arrays than parameters");
         workspace.args.clear();
-        for source in call.sources {
-            let array: Option<&Array> = match *source {
-                Source::Input(i) => call.inputs.get(i),
-                Source::Variable(i) => call.slots.get(i).and_then(|&slot| call.values.get(slot)),
-                Source::Data(i) => call.data.get(i),
-            };
-            workspace.args.push(array.ok_or_else(missing)?.clone());
+        for &source in call.sources {
+            workspace.args.push(call.argument(source)?.clone());
         }
         let Evaluated { outputs, updates } = evaluate_bound(&self.graph, &workspace.args, call.bindings)?;
         let found = call.trap.map_or(Ok(()), |trap| trap.check(&workspace.args, call.bindings, &outputs, &updates));
@@ -41,7 +33,7 @@ impl Interp {
         if let Values::Exclusive(values) = call.values {
             for (&variable, value) in call.updates.iter().zip(updates) {
                 if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {
-                    *slot = value;
+                    *slot = value.into();
                 }
             }
         }

@@ -37,6 +37,7 @@ pub(super) fn collect(graph: &Graph, options: &Options, explain: &ExplainOptions
         groups: Vec::new(),
         kernels: Vec::new(),
         plan: None,
+        device: None,
         memory: None,
         total: None,
         kernel_counts: None,
@@ -98,6 +99,10 @@ fn fill(e: &mut Explanation, mut numbers: Numbers, options: &Options) -> Result<
     e.memory = Some(memory_of(&plan, memory));
     e.kernels = kernels(&plan, &e.options, options)?;
     e.total = Some(plan_cost(&plan));
+    #[cfg(feature = "gpu")]
+    if options.backend == crate::options::Backend::Gpu {
+        e.device = Some(super::device::explain(&plan, options)?);
+    }
     e.plan = Some(plan);
     Ok(())
 }
@@ -183,7 +188,11 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
     let constants = sum(&|p| matches!(p, Place::Constant(_)));
     let peak = &(&(&arguments + &results) + &constants) + &report.arena;
     let MemoryReport { arena, alive, unshared, in_place, rematerialized } = report;
-    let block = |p: &&Plan| BlockMemory { name: p.name.clone(), arena: p.arena.clone(), alive: plan_memory::alive(p) };
+    let block = |p: &&Plan| BlockMemory {
+        name: p.name.clone(),
+        arena: &p.arena + &p.slots.iter().cloned().sum(),
+        alive: plan_memory::alive(p),
+    };
     let blocks = plan.with_nested().iter().skip(1).map(block).collect();
     MemoryExplanation { arena, alive, unshared, in_place, rematerialized, arguments, results, constants, peak, blocks }
 }
@@ -241,6 +250,9 @@ pub(crate) struct Listing {
 
 #[cfg(feature = "cpu")]
 fn listings(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<Listing>> {
+    if options.backend != crate::options::Backend::Cpu {
+        return Ok(Vec::new());
+    }
     crate::engine::cpu::listings(kernels, options.vectors)
 }
 
@@ -251,6 +263,9 @@ fn listings(kernels: &[Arc<Kernel>], _: &Options) -> Result<Vec<Listing>> {
 
 #[cfg(feature = "cpu")]
 fn emitters(kernels: &[Arc<Kernel>], options: &Options) -> Result<Vec<String>> {
+    if options.backend != crate::options::Backend::Cpu {
+        return Ok(Vec::new());
+    }
     crate::engine::cpu::emitters(kernels, options.vectors)
 }
 

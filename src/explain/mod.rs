@@ -35,12 +35,14 @@ use crate::program::Program;
 
 mod collect;
 mod cost;
+mod device;
 mod diff;
 mod number;
 mod print;
 
 #[cfg(feature = "cpu")]
 pub(crate) use collect::Listing;
+pub use device::{DeviceExplanation, DeviceForm, DeviceStep, DispatchExplanation};
 
 /// What a function becomes. `Display` prints the sections that its options ask for.
 #[derive(Clone, Debug)]
@@ -62,6 +64,8 @@ pub struct Explanation {
     pub kernels: Vec<KernelExplanation>,
     /// The plan, on a backend that has one.
     pub plan: Option<Plan>,
+    /// What a device does with the plan, on the backend `gpu`.
+    pub device: Option<DeviceExplanation>,
     /// The memory of a call, where there is a plan.
     pub memory: Option<MemoryExplanation>,
     /// The cost of a call in all its steps, where there is a plan.
@@ -163,7 +167,7 @@ pub struct KernelExplanation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct MemoryExplanation {
-    /// Of the arena that temporaries share.
+    /// Of the arena that temporaries share, or of all slots.
     pub arena: Dim,
     /// Of the temporaries that are alive at once, at the step where that is most: no arena could be smaller.
     /// Where sizes are not known, the step is that for sizes of 64.
@@ -223,6 +227,8 @@ pub struct ExplainOptions {
     pub clif: bool,
     /// The machine code of each kernel.
     pub asm: bool,
+    /// The text of each shader.
+    pub wgsl: bool,
     /// How long each pass took, and how many kernels a cache had; not the same from one time to the next.
     pub timings: bool,
 }
@@ -239,6 +245,7 @@ impl Default for ExplainOptions {
             memory: true,
             clif: false,
             asm: false,
+            wgsl: false,
             timings: false,
         }
     }

@@ -8,7 +8,10 @@ use lehr_ir::kernel::Cost;
 use lehr_ir::loc::Loc;
 use lehr_passes::fuse::GroupKind;
 
-use super::{Change, Explanation, GroupExplanation, KernelExplanation, MemoryExplanation, PassExplanation};
+use super::{
+    Change, DeviceExplanation, DeviceForm, Explanation, GroupExplanation, KernelExplanation, MemoryExplanation,
+    PassExplanation,
+};
 
 /// The column at which a member's source line stands, where it is not longer.
 const LOCATION_COLUMN: usize = 64;
@@ -38,6 +41,14 @@ impl fmt::Display for Explanation {
         if let (true, Some(plan)) = (show.plan, &self.plan) {
             writeln!(f, "\n== plan: {} steps", plan.steps.len())?;
             write!(f, "{plan}")?;
+        }
+        if let (true, Some(d)) = (show.plan, &self.device) {
+            self.device(f, d)?;
+        }
+        if let (true, Some(d)) = (show.wgsl, &self.device) {
+            for (i, text) in d.shaders.iter().enumerate() {
+                writeln!(f, "\n== shader s{i}\n{text}")?;
+            }
         }
         if let (true, Some(m)) = (show.memory, &self.memory) {
             self.memory(f, m)?;
@@ -158,10 +169,41 @@ impl Explanation {
         }
     }
 
+    fn device(&self, f: &mut fmt::Formatter<'_>, d: &DeviceExplanation) -> fmt::Result {
+        let (dispatches, hosts) = (d.dispatches(), d.on_host().count());
+        write!(f, "\n== device {}: {dispatches} dispatches of {} shaders", d.name, d.shaders.len())?;
+        writeln!(f, "{}", if hosts == 0 { String::new() } else { format!(", {hosts} steps on the host") })?;
+        for step in &d.steps {
+            let lines: Vec<String> = step.locs.iter().filter_map(Loc::short).collect();
+            let at = if lines.is_empty() { String::new() } else { format!("  ; {}", lines.join(", ")) };
+            writeln!(f, "  @{}: {}{at}", step.plan, step.title)?;
+            match &step.how {
+                DeviceForm::Copy => writeln!(f, "    copied on the device")?,
+                DeviceForm::Control => writeln!(f, "    put in order by the host")?,
+                DeviceForm::Host { reason, reads, writes } => {
+                    let (reads, writes) = (self.amount(reads), self.amount(writes));
+                    writeln!(f, "    on the host: {reason}; reads back {reads} bytes, sends {writes} bytes")?;
+                }
+                DeviceForm::Dispatches(all) => {
+                    for one in all {
+                        let groups = self.amount(&one.groups);
+                        writeln!(f, "    s{} in {groups} workgroups on {}", one.shader, one.operands.join(", "))?;
+                    }
+                }
+            }
+        }
+        let list = [("sent in each call", &d.uploads), ("stays there", &d.stays), ("read back", &d.downloads)];
+        for (what, all) in list.into_iter().filter(|(_, all)| !all.is_empty()) {
+            let each = all.iter().map(|(name, bytes)| format!("{name} ({})", self.amount(bytes)));
+            writeln!(f, "  {what}, in bytes: {}", each.collect::<Vec<_>>().join(", "))?;
+        }
+        Ok(())
+    }
+
     fn memory(&self, f: &mut fmt::Formatter<'_>, m: &MemoryExplanation) -> fmt::Result {
         writeln!(f, "\n== memory in bytes")?;
         let rows = [
-            ("arena", &m.arena),
+            (if self.device.is_some() { "slots" } else { "arena" }, &m.arena),
             ("temporaries, alive at once", &m.alive),
             ("temporaries, unshared", &m.unshared),
             ("inputs and variables", &m.arguments),

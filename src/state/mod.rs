@@ -15,8 +15,10 @@ use crate::tensor::Tensor;
 use crate::tree::{self, Tree};
 
 mod file;
+mod value;
 
 pub use file::StateError;
+pub(crate) use value::Value;
 
 /// The values of variables. Clones share them: several executables train, evaluate, predict and save over one state.
 ///
@@ -28,7 +30,7 @@ pub struct State(Arc<RwLock<Inner>>);
 #[derive(Default)]
 struct Inner {
     variables: Vec<(Arc<Variable>, String)>,
-    values: Vec<Array>,
+    values: Vec<Value>,
     by_variable: FxHashMap<usize, usize>,
     by_name: FxHashMap<String, usize>,
 }
@@ -62,7 +64,7 @@ impl State {
     /// # Errors
     /// [`StateError::Unknown`].
     pub fn get(&self, name: &str) -> Result<Array> {
-        self.inner(|s| Ok(s.values[s.find(name)?].clone()))
+        self.inner(|s| s.values[s.find(name)?].host().cloned())
     }
 
     /// The value of a variable; its initial one if the state does not hold it.
@@ -71,7 +73,9 @@ impl State {
     /// [`StateError::NoVariable`] for a tensor that reads none.
     pub fn value(&self, variable: &Tensor) -> Result<Array> {
         let Some(v) = variable.as_variable() else { return Err(StateError::NoVariable.into()) };
-        self.inner(|s| Ok(s.by_variable.get(&key(v)).map_or_else(|| v.initial.clone(), |&i| s.values[i].clone())))
+        self.inner(|s| {
+            s.by_variable.get(&key(v)).map_or_else(|| Ok(v.initial.clone()), |&i| s.values[i].host().cloned())
+        })
     }
 
     /// Sets the variable of a name.
@@ -83,7 +87,7 @@ impl State {
         self.inner_mut(|s| {
             let i = s.find(name)?;
             s.check(i, &value)?;
-            s.values[i] = value;
+            s.values[i] = value.into();
             Ok(())
         })
     }
@@ -92,7 +96,7 @@ impl State {
     pub fn reset(&self) {
         self.inner_mut(|s| {
             for (value, (v, _)) in s.values.iter_mut().zip(&s.variables) {
-                *value = v.initial.clone();
+                *value = v.initial.clone().into();
             }
         });
     }
@@ -114,7 +118,10 @@ impl State {
     /// # Errors
     /// [`StateError::DType`] for a complex `c128` variable, which the format has no spelling for; a file that cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let all = self.inner(|s| s.variables.iter().map(|(_, n)| n.clone()).zip(s.values.iter().cloned()).collect());
+        let all = self.inner(|s| {
+            let named = s.variables.iter().zip(&s.values);
+            named.map(|((_, name), value)| Ok((name.clone(), value.host()?.clone()))).collect::<Result<Vec<_>>>()
+        })?;
         file::save(path.as_ref(), all)
     }
 
@@ -164,12 +171,12 @@ impl State {
     }
 
     /// Runs `f` on the values, at the same time as other readers.
-    pub(crate) fn read<R>(&self, f: impl FnOnce(&[Array]) -> R) -> R {
+    pub(crate) fn read<R>(&self, f: impl FnOnce(&[Value]) -> R) -> R {
         self.inner(|s| f(&s.values))
     }
 
     /// Runs `f` on the values alone.
-    pub(crate) fn write<R>(&self, f: impl FnOnce(&mut [Array]) -> R) -> R {
+    pub(crate) fn write<R>(&self, f: impl FnOnce(&mut [Value]) -> R) -> R {
         self.inner_mut(|s| f(&mut s.values))
     }
 
@@ -198,7 +205,7 @@ impl Inner {
         self.by_variable.insert(key(v), i);
         self.by_name.insert(name.clone(), i);
         self.variables.push((Arc::clone(v), name));
-        self.values.push(v.initial.clone());
+        self.values.push(v.initial.clone().into());
         i
     }
 
@@ -237,7 +244,7 @@ impl Inner {
             return Err(in_file(StateError::Unknown { name, near, known }));
         }
         for (i, value) in values {
-            self.values[i] = value;
+            self.values[i] = value.into();
         }
         Ok(())
     }

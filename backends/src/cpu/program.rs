@@ -57,6 +57,9 @@ pub enum RunError {
     /// The memory that the sizes ask for does not fit an address space.
     #[error("the sizes ask for {0} bytes, more than can be addressed; use smaller arrays")]
     TooLarge(i64),
+    /// The plan was made for another kind of memory.
+    #[error("the plan has its temporaries in slots, native code has an arena; lower it for the target of native code")]
+    Slots,
 }
 
 impl Program {
@@ -399,6 +402,7 @@ impl<'a> Binder<'a> {
             Place::Output(i) => Source::Result(*i),
             Place::NewVariable(i) => Source::Result(self.plan.outputs.len() as u32 + i),
             Place::Temp(offset) => Source::Arena(self.size(offset)?),
+            Place::Slot(_) => return Err(RunError::Slots),
         })
     }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::array::{Array, LengthMismatch, Sizes};
 use crate::bindings::{Bindings, Unified, UnifyError};
 use crate::dim::{Dim, DimError};
+use crate::dtype::DType;
 use crate::facts::{FactViolation, Facts};
 use crate::graph::{Graph, NodeId};
 use crate::loc::Loc;
@@ -160,22 +161,33 @@ pub fn bind_to<'a>(
     facts: &Facts,
     args: &[&Array],
 ) -> Result<Bindings, EvalError> {
+    let types: SmallVec<[(DType, &[usize]); 8]> = args.iter().map(|a| (a.dtype(), a.shape())).collect();
+    bind_types(program, params, facts, &types)
+}
+
+/// The sizes of the symbols that arrays of these dtypes and shapes give to parameters of these names and types.
+pub fn bind_types<'a>(
+    program: &str,
+    params: impl ExactSizeIterator<Item = (&'a str, &'a Type)> + Clone,
+    facts: &Facts,
+    args: &[(DType, &[usize])],
+) -> Result<Bindings, EvalError> {
     if args.len() != params.len() {
         return Err(EvalError::Count { graph: program.to_owned(), want: params.len(), got: args.len() });
     }
     let mut bindings = Bindings::default();
     // Dims of a single symbol bind it; the rest are checked once all are bound.
     for plain in [true, false] {
-        for ((name, ty), array) in params.clone().zip(args) {
+        for ((name, ty), &(dtype, shape)) in params.clone().zip(args) {
             let misfit = || EvalError::Argument {
                 name: name.to_owned(),
                 ty: Box::new(ty.clone()),
-                got: Box::new(Type::new(array.dtype(), array.shape().iter().copied())),
+                got: Box::new(Type::new(dtype, shape.iter().copied())),
             };
-            if array.dtype() != ty.dtype || array.rank() != ty.rank() {
+            if dtype != ty.dtype || shape.len() != ty.rank() {
                 return Err(misfit());
             }
-            for (dim, &size) in ty.shape.iter().zip(array.shape()) {
+            for (dim, &size) in ty.shape.iter().zip(shape) {
                 if dim.as_symbol().is_some() != plain {
                     continue;
                 }

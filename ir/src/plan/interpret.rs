@@ -37,7 +37,8 @@ pub enum PlanRunError {
 
 /// Runs a plan on one array for each parameter, with the symbols bound.
 pub fn run(plan: &Plan, args: &[Array], bindings: &Bindings, functions: Functions) -> Result<Evaluated, PlanRunError> {
-    let mut memory = Buffers { plan, bindings, args, arena: BTreeMap::new(), out: BTreeMap::new() };
+    let mut memory =
+        Buffers { plan, bindings, args, arena: BTreeMap::new(), slots: BTreeMap::new(), out: BTreeMap::new() };
     for step in &plan.steps {
         match &step.kind {
             StepKind::Launch(l) => memory.launch(l.kernel, &l.buffers, &l.sizes, functions)?,
@@ -115,6 +116,8 @@ struct Buffers<'a> {
     args: &'a [Array],
     /// What the arena holds: by byte offset, what was written last there.
     arena: BTreeMap<i64, (BufferId, Data)>,
+    /// What was written last to each slot.
+    slots: BTreeMap<u32, (BufferId, Data)>,
     out: BTreeMap<BufferId, Data>,
 }
 
@@ -138,14 +141,22 @@ impl Buffers<'_> {
                 let entry = self.arena.get(&self.bindings.eval(offset)?);
                 entry.filter(|(owner, _)| *owner == b).map(|(_, d)| d.clone())
             }
+            Place::Slot(slot) => self.slots.get(slot).filter(|(owner, _)| *owner == b).map(|(_, data)| data.clone()),
         };
         found.ok_or(PlanRunError::Unwritten(b))
     }
 
     fn write(&mut self, b: BufferId, data: Data) -> Result<(), PlanRunError> {
-        let Place::Temp(offset) = &self.plan.buffers[b.index()].place else {
-            self.out.insert(b, data);
-            return Ok(());
+        let offset = match &self.plan.buffers[b.index()].place {
+            Place::Temp(offset) => offset,
+            Place::Slot(slot) => {
+                self.slots.insert(*slot, (b, data));
+                return Ok(());
+            }
+            Place::Param(_) | Place::Constant(_) | Place::Output(_) | Place::NewVariable(_) => {
+                self.out.insert(b, data);
+                return Ok(());
+            }
         };
         if data.is_empty() {
             return Ok(());
@@ -267,7 +278,7 @@ impl Buffers<'_> {
                     let ty = &self.plan.params[self.plan.updates[i as usize] as usize].ty;
                     updates[i as usize] = Some(shaped(ty, data.clone())?);
                 }
-                Place::Param(_) | Place::Constant(_) | Place::Temp(_) => {}
+                Place::Param(_) | Place::Constant(_) | Place::Temp(_) | Place::Slot(_) => {}
             }
         }
         let all = |v: Vec<Option<Array>>| {

@@ -8,6 +8,7 @@
 //!   before the first step.
 //! - A launch binds one buffer of the right dtype to each of its kernel's, and one dim to each of its sizes.
 //! - No two buffers that are alive at once overlap in the arena, except where a launch says that an output takes an input's place.
+//!   No two that are alive at once have the same slot.
 //! - A block's plan has a parameter and an output of the right dtype for each buffer that its step hands it, and no variables.
 //! - A step of attention has the views that its scores name, each with a stride for every leading dim and of the right dtype.
 //! - Buffers of kind [`Place::Output`] and [`Place::NewVariable`] are written by exactly one step, or copied.
@@ -59,8 +60,10 @@ pub struct Plan {
     pub buffers: Vec<BufferDecl>,
     /// What is done, in order.
     pub steps: Vec<Step>,
-    /// Bytes of the arena that temporaries share; 0 before memory is planned.
+    /// Bytes of the arena that temporaries share; 0 before memory is planned, and where it is planned in slots.
     pub arena: Dim,
+    /// Bytes of each slot.
+    pub slots: Vec<Dim>,
 }
 
 /// A parameter of a plan.
@@ -115,6 +118,8 @@ pub enum Place {
     NewVariable(u32),
     /// A byte offset in the arena, over symbols; 0 before memory is planned.
     Temp(Dim),
+    /// A slot, which no other buffer alive at the same time has.
+    Slot(u32),
 }
 
 /// One step of a plan.
@@ -247,6 +252,7 @@ impl Plan {
             buffers: Vec::new(),
             steps: Vec::new(),
             arena: Dim::from(0),
+            slots: Vec::new(),
         }
     }
 }

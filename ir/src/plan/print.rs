@@ -28,6 +28,7 @@ impl fmt::Display for Plan {
                     writeln!(f, "new {}", self.params[self.updates[*u as usize] as usize].name)?;
                 }
                 Place::Temp(offset) => writeln!(f, "arena at {offset}")?,
+                Place::Slot(slot) => writeln!(f, "slot {slot}")?,
             }
         }
         for step in &self.steps {
@@ -80,7 +81,12 @@ impl fmt::Display for Plan {
                 }
             }
         }
-        writeln!(f, "  arena {} bytes", self.arena)?;
+        if self.slots.is_empty() {
+            writeln!(f, "  arena {} bytes", self.arena)?;
+        }
+        for (i, bytes) in self.slots.iter().enumerate() {
+            writeln!(f, "  slot {i} {bytes} bytes")?;
+        }
         f.write_str("}\n")
     }
 }

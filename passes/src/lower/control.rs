@@ -105,7 +105,7 @@ impl Lowerer<'_> {
         }
         let graph = with_outer_facts(region, self.graph);
         let mut plan = lower(&graph, &fuse(&graph, self.target), self.target)?;
-        plan_memory(&mut plan);
+        plan_memory(&mut plan, self.target.memory);
         let plan = Arc::new(plan);
         self.regions.insert(key, Arc::clone(&plan));
         Ok(plan)

@@ -11,15 +11,20 @@ use crate::{Explain, Format, file};
 pub(crate) fn explain(args: &Explain) -> Result<String, Failure> {
     let (graph, place) = file::graph(&args.file, args.graph.as_deref())?;
     let fail = |e| Failure::about(&place, e);
-    let mut options = Options::default().backend(args.backend).vectors(args.vectors);
+    let mut options = Options::default().backend(args.backend).vectors(args.vectors).device(args.device.clone());
     options.passes.stop_after.clone_from(&args.after);
     let graph_only = args.after.is_some() || args.format != Format::Text;
     if graph_only {
         // A graph needs no backend.
         options.backend = lehr::Backend::Interp;
     }
-    let sections =
-        ExplainOptions { clif: args.clif, asm: args.asm, timings: args.timings, ..ExplainOptions::default() };
+    let sections = ExplainOptions {
+        clif: args.clif,
+        asm: args.asm,
+        wgsl: args.wgsl,
+        timings: args.timings,
+        ..ExplainOptions::default()
+    };
     let explanation = Explanation::of_graph(&graph, &options, &sections).map_err(fail)?;
     match args.format {
         Format::Text if graph_only => Ok(explanation.graph.compact().to_string()),

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lehr::{Backend, Vectors};
+use lehr::{Backend, DeviceChoice, Vectors};
 
 mod check;
+mod devices;
 mod explain;
 mod failure;
 mod file;
@@ -37,6 +38,8 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// List the devices of the backend gpu, with what each has.
+    Devices,
 }
 
 #[derive(Args)]
@@ -67,6 +70,12 @@ struct Explain {
     /// Also print the machine code of each kernel.
     #[arg(long)]
     asm: bool,
+    /// Also print the text of each shader.
+    #[arg(long)]
+    wgsl: bool,
+    /// The device, on the backend gpu: its position among `lehr devices`, or a part of its name.
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
     /// Also print how long each pass took.
     #[arg(long)]
     timings: bool,
@@ -91,6 +100,9 @@ struct Run {
     /// The graph, if the file has several.
     #[arg(long, value_name = "NAME")]
     graph: Option<String>,
+    /// The device, on the backend gpu: its position among `lehr devices`, or a part of its name.
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
     /// How many threads it may use; all cores if not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -110,6 +122,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Explain(args) => explain::explain(&args).and_then(|text| print(&text)),
         Command::Run(args) => run::run(&args),
+        Command::Devices => devices::devices().and_then(|text| print(&text)),
         Command::Check { file } => check::check(&file).and_then(|text| print(&text)),
     };
     match done {

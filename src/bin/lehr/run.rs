@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Run) -> Result<(), Failure> {
     let (values, inputs): (Vec<_>, Vec<_>) = arrays.into_iter().partition(|(name, _)| is_value(name));
     let updated: Vec<String> =
         graph.updates().iter().filter_map(|u| Some(graph.params().get(u.param as usize)?.name.clone())).collect();
-    let mut options = Options::default().backend(args.backend).vectors(args.vectors);
+    let mut options = Options::default().backend(args.backend).vectors(args.vectors).device(args.device.clone());
     options.threads = args.threads.map(usize::from);
     let program = Program::from_graph(graph, values, &options).map_err(fail)?;
     if let Some((name, _)) = program.signature().outputs.iter().find(|(name, _)| updated.contains(name)) {

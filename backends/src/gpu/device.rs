@@ -1,0 +1,188 @@
+//! A device: what memory, pipelines and commands come from, shared by all programs that run on it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lehr_ir::target::{DeviceChoice, Memory as MemoryKind};
+use lehr_ir::{DType, Target};
+use wgpu::{Features, Limits};
+
+use super::adapter::{AdapterFacts, choose, wanted};
+use super::error::GpuError;
+use super::pipeline::Pipelines;
+use super::wgsl::WgslTarget;
+
+/// The most storage buffers of one kernel that are of use: more would make one kernel of everything.
+const MOST_BUFFERS: u32 = 64;
+/// Elements that one workgroup covers in a flat map.
+const MAP_CHUNK: i64 = 256;
+
+/// A device and its queue.
+#[derive(Debug)]
+pub struct Device {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) limits: Limits,
+    pub(super) pipelines: Pipelines,
+    pub(super) live: Arc<Live>,
+    pub(super) target: WgslTarget,
+    name: String,
+    faults: Arc<Faults>,
+}
+
+/// What there is on a device at the moment.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    buffers: AtomicUsize,
+    bytes: AtomicU64,
+    made: AtomicU64,
+}
+
+/// What went wrong since somebody last looked. Drivers and wgpu tell of it on any thread.
+#[derive(Debug, Default)]
+struct Faults {
+    refused: Mutex<Option<String>>,
+    lost: Mutex<Option<String>>,
+}
+
+impl Device {
+    /// Opens a device of this machine.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`], with the adapters that there are; [`GpuError::NoDevice`].
+    pub fn open(choice: &DeviceChoice) -> Result<Arc<Self>, GpuError> {
+        let (adapter, AdapterFacts { name, .. }) = choose(choice)?;
+        let (features, limits) = wanted(&adapter);
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: features,
+            required_limits: limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let opened = pollster::block_on(adapter.request_device(&descriptor));
+        let (device, queue) =
+            opened.map_err(|e| GpuError::NoDevice { adapter: name.clone(), reason: e.to_string() })?;
+        Ok(Self::new(device, queue, name, features, limits))
+    }
+
+    /// A device that takes everything and computes nothing, for tests of what is asked of devices.
+    pub fn noop() -> Arc<Self> {
+        let descriptor = wgpu::DeviceDescriptor::default();
+        let (device, queue) = wgpu::Device::noop(&descriptor);
+        let limits = device.limits();
+        Self::new(device, queue, "noop".to_owned(), descriptor.required_features, limits)
+    }
+
+    fn new(device: wgpu::Device, queue: wgpu::Queue, name: String, features: Features, limits: Limits) -> Arc<Self> {
+        let faults = Arc::<Faults>::default();
+        let seen = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&seen.refused, e.to_string())));
+        let seen = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            // Whoever drops a device needs no telling.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&seen.lost, message);
+            }
+        });
+        Arc::new(Self {
+            pipelines: Pipelines::default(),
+            live: Arc::default(),
+            target: wgsl_target(features, &limits),
+            device,
+            queue,
+            limits,
+            name,
+            faults,
+        })
+    }
+
+    /// The adapter's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What plans are lowered for.
+    pub fn target(&self) -> Target {
+        Target {
+            name: "gpu".to_owned(),
+            dtypes: DType::ALL.into_iter().filter(|d| !matches!(d, DType::C64 | DType::C128)).collect(),
+            max_buffers: self.target.storage_buffers,
+            max_tile_bytes: u32::try_from(self.target.workgroup_bytes / 2).unwrap_or(u32::MAX),
+            map_chunk: MAP_CHUNK,
+            memory: MemoryKind::Slots,
+            ..Target::default()
+        }
+    }
+
+    /// What shaders may use.
+    pub fn shaders(&self) -> &WgslTarget {
+        &self.target
+    }
+
+    /// How many buffers this process has on the device, and their bytes.
+    pub fn live(&self) -> (usize, u64) {
+        (self.live.buffers.load(Ordering::Relaxed), self.live.bytes.load(Ordering::Relaxed))
+    }
+
+    /// How many distinct shaders have been compiled and are kept.
+    pub fn pipelines(&self) -> usize {
+        self.pipelines.len()
+    }
+
+    /// What has gone wrong since the last look.
+    pub(super) fn check(&self) -> Result<(), GpuError> {
+        let look = |m: &Mutex<Option<String>>| m.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(reason) = look(&self.faults.lost) {
+            return Err(GpuError::Lost { reason });
+        }
+        match self.faults.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(message) => Err(GpuError::Refused { message }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all that was submitted is done.
+    pub(super) fn wait(&self) -> Result<(), GpuError> {
+        match self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            Ok(_) => self.check(),
+            Err(e) => {
+                self.check()?;
+                Err(GpuError::Lost { reason: e.to_string() })
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Counts a buffer, and gives it a number that no other has.
+    pub(super) fn add(&self, bytes: u64) -> u64 {
+        self.buffers.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn remove(&self, bytes: u64) {
+        self.buffers.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps the first of several messages, which the others follow from.
+fn note(at: &Mutex<Option<String>>, message: String) {
+    at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+}
+
+fn wgsl_target(features: Features, limits: &Limits) -> WgslTarget {
+    WgslTarget {
+        storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MOST_BUFFERS) as usize,
+        workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
+        f16: features.contains(Features::SHADER_F16),
+        i64: features.contains(Features::SHADER_INT64),
+        f64: features.contains(Features::SHADER_F64),
+        subgroups: features.contains(Features::SUBGROUP),
+        ..WgslTarget::default()
+    }
+}

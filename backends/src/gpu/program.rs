@@ -1,0 +1,124 @@
+//! Programs: plans with their shaders compiled, immutable and shared.
+
+use std::sync::Arc;
+
+use lehr_ir::plan::verify::Verified;
+use lehr_ir::plan::{Block, Place, Plan, Step};
+use rustc_hash::FxHashMap;
+
+use super::device::Device;
+use super::dispatch::Dispatch;
+use super::error::GpuError;
+use super::host::HostStep;
+use super::memory::Resident;
+use super::pipeline::Pipeline;
+use super::step::{Form, form, title};
+
+/// A plan that is ready to run on a device.
+#[derive(Debug)]
+pub struct Program {
+    pub(super) plan: Verified,
+    pub(super) device: Arc<Device>,
+    /// For the plan and those inside it, by [`key`], how their steps run.
+    ready: FxHashMap<usize, Ready>,
+}
+
+/// What a plan's steps need.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) steps: Vec<Code>,
+    pub(super) constants: Vec<Resident>,
+}
+
+/// How a step runs.
+#[derive(Debug)]
+pub(super) enum Code {
+    Shaders(Vec<Shader>),
+    Copy,
+    Control,
+    Host(Arc<HostStep>),
+}
+
+/// A dispatch with its pipeline.
+#[derive(Debug)]
+pub(super) struct Shader {
+    pub(super) dispatch: Dispatch,
+    pub(super) pipeline: Arc<Pipeline>,
+}
+
+/// What the outermost plan is known by.
+pub(super) const OUTERMOST: usize = 0;
+
+/// What a plan inside another is known by as long as that lives.
+pub(super) fn key(block: &Block) -> usize {
+    Arc::as_ptr(&block.plan) as usize
+}
+
+impl Program {
+    /// Compiles the shaders of a plan.
+    ///
+    /// # Errors
+    /// [`GpuError::Shader`]; constants that do not fit the device; a plan for another kind of memory.
+    pub fn new(plan: Verified, device: &Arc<Device>) -> Result<Arc<Self>, GpuError> {
+        let mut ready = FxHashMap::default();
+        for (i, inner) in plan.with_nested().into_iter().enumerate() {
+            if inner.buffers.iter().any(|b| matches!(b.place, Place::Temp(_)) && !b.len.is_zero()) {
+                return Err(GpuError::Arena);
+            }
+            let at = if i == 0 { OUTERMOST } else { std::ptr::from_ref(inner) as usize };
+            let steps = inner.steps.iter().map(|s| code(s, inner, device).map_err(|e| in_step(e, s, inner)));
+            let constants = inner.constants.iter().map(|c| Resident::upload(device, c));
+            ready.insert(
+                at,
+                Ready { steps: steps.collect::<Result<_, _>>()?, constants: constants.collect::<Result<_, _>>()? },
+            );
+        }
+        device.check()?;
+        Ok(Arc::new(Self { plan, device: Arc::clone(device), ready }))
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Verified {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// The number of dispatches, and of steps that run on the host, in all plans.
+    pub fn counts(&self) -> (usize, usize) {
+        let all = self.ready.values().flat_map(|r| &r.steps);
+        all.fold((0, 0), |(shaders, hosts), code| match code {
+            Code::Shaders(s) => (shaders + s.len(), hosts),
+            Code::Host(_) => (shaders, hosts + 1),
+            Code::Copy | Code::Control => (shaders, hosts),
+        })
+    }
+
+    pub(super) fn ready(&self, key: usize) -> &Ready {
+        &self.ready[&key]
+    }
+}
+
+fn code(step: &Step, plan: &Plan, device: &Device) -> Result<Code, GpuError> {
+    Ok(match form(step, plan, &device.target) {
+        Form::Shaders(dispatches) => {
+            let shader = |dispatch: Dispatch| Ok(Shader { pipeline: device.pipeline(&dispatch)?, dispatch });
+            Code::Shaders(dispatches.into_iter().map(shader).collect::<Result<_, GpuError>>()?)
+        }
+        Form::Copy => Code::Copy,
+        Form::Control => Code::Control,
+        Form::Host(_) => Code::Host(Arc::new(HostStep::of(step, plan))),
+    })
+}
+
+/// The error with the step that it comes from.
+pub(super) fn in_step(error: GpuError, step: &Step, plan: &Plan) -> GpuError {
+    if matches!(error, GpuError::Step { .. }) {
+        return error;
+    }
+    let locs = step.locs.iter().filter(|l| l.is_known()).map(ToString::to_string).collect();
+    GpuError::Step { step: title(step, plan), locs, source: Box::new(error) }
+}

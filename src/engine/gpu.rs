@@ -1,0 +1,116 @@
+//! Devices as an engine.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use lehr_backends::gpu::{Arg, Device, Instance, Program, Resident};
+use lehr_ir::graph::Graph;
+use lehr_ir::target::DeviceChoice;
+use lehr_ir::{Array, Target};
+use lehr_passes::compile::lower_to_plan;
+
+use super::{Call, Values, Workspace};
+use crate::cache::KernelCounts;
+use crate::error::{Error, Result};
+use crate::function::Source;
+use crate::options::Options;
+
+/// A compiled program.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    program: Arc<Program>,
+}
+
+/// What is kept between calls.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    instance: Instance,
+    /// The captured arrays, where they have been copied.
+    data: Vec<Option<(Array, Resident)>>,
+}
+
+impl Gpu {
+    pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Self> {
+        let device = device(&options.device)?;
+        let lowered = lower_to_plan(graph, &device.target(), options.passes.rematerialize);
+        let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
+        Ok(Self { program: Program::new(plan, &device)? })
+    }
+
+    pub(crate) fn kernel_counts(&self) -> KernelCounts {
+        KernelCounts { compiled: self.program.counts().0, ..KernelCounts::default() }
+    }
+
+    /// Variables are taken from the device and stay there; their new values take effect together when all steps are recorded.
+    pub(crate) fn run(&self, workspace: &mut Workspace, mut call: Call<'_>) -> Result<()> {
+        let fresh = || Kept { instance: self.program.instance(), data: Vec::new() };
+        let kept = workspace.device.get_or_insert_with(fresh);
+        let device = self.program.device();
+        // On the device before the call: what variables and captured arrays are.
+        let mut there: Vec<Option<Resident>> = Vec::with_capacity(call.sources.len());
+        for &source in call.sources {
+            there.push(match source {
+                Source::Input(_) => None,
+                Source::Variable(i) => Some(call.value(i)?.on(device)?),
+                Source::Data(i) => Some(captured(&mut kept.data, i, call.argument(source)?, device)?),
+            });
+        }
+        let outputs = std::mem::take(&mut call.outputs);
+        let mut args = Vec::with_capacity(there.len());
+        for (&source, resident) in call.sources.iter().zip(&there) {
+            args.push(match resident {
+                Some(resident) => Arg::Device(resident),
+                None => Arg::Host(call.argument(source)?),
+            });
+        }
+        let new = kept.instance.run(&args, outputs)?;
+        if let Some(trap) = call.trap {
+            let all = |list: &[Resident]| list.iter().map(|r| Ok(r.download()?)).collect::<Result<Vec<_>>>();
+            let args = call.sources.iter().map(|&s| call.argument(s).cloned()).collect::<Result<Vec<_>>>()?;
+            trap.check(&args, call.bindings, outputs, &all(&new)?)?;
+        }
+        if let Values::Exclusive(values) = &mut call.values {
+            for (&variable, value) in call.updates.iter().zip(new) {
+                if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {
+                    *slot = value.into();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A captured array on the device, copied on first sight.
+fn captured(
+    data: &mut Vec<Option<(Array, Resident)>>,
+    i: usize,
+    array: &Array,
+    device: &Arc<Device>,
+) -> Result<Resident> {
+    if data.len() <= i {
+        data.resize(i + 1, None);
+    }
+    if let Some((_, resident)) = data[i].as_ref().filter(|(known, _)| known.shares(array)) {
+        return Ok(resident.clone());
+    }
+    let resident = Resident::upload(device, array)?;
+    data[i] = Some((array.clone(), resident.clone()));
+    Ok(resident)
+}
+
+/// What programs are lowered for.
+pub(crate) fn target(options: &Options) -> Result<Target> {
+    Ok(device(&options.device)?.target())
+}
+
+/// The device of a choice, opened on first use and kept by the process, as are its shaders.
+pub(crate) fn device(choice: &DeviceChoice) -> Result<Arc<Device>> {
+    static DEVICES: OnceLock<Mutex<BTreeMap<DeviceChoice, Arc<Device>>>> = OnceLock::new();
+    let mut devices = DEVICES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = devices.get(choice) {
+        return Ok(Arc::clone(device));
+    }
+    let device = Device::open(choice)?;
+    devices.insert(choice.clone(), Arc::clone(&device));
+    Ok(device)
+}
