@@ -328,3 +328,15 @@ fn other_dtypes_are_refused() {
     let refused = dispatches(&case.attend, &WgslTarget::default()).expect_err("has no exponential of f64");
     assert_eq!(refused.to_string(), "the WGSL printer does not support f64 in an attention");
 }
+
+#[test]
+fn snapshots() {
+    let text = |backward: bool| -> Vec<String> {
+        let shape = Shape { causal: true, queries: 64, keys: 64, d: 32, e: 32, ..PLAIN };
+        let case = case(&mut Random(0), shape, backward);
+        let all = dispatches(&case.attend, &WgslTarget::default()).expect("has text");
+        all.iter().map(|d| d.text.to_string()).collect()
+    };
+    insta::assert_snapshot!("forward", text(false)[0]);
+    insta::assert_snapshot!("keys", text(true)[1]);
+}
