@@ -1,7 +1,7 @@
 //! What tests run dispatches with: naga's validation always, and execution on whatever adapter there is.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use lehr_ir::bindings::Bindings;
 use lehr_ir::dtype::DType;
@@ -17,9 +17,13 @@ use super::wgsl::WgslTarget;
 pub struct Harness {
     device: wgpu::Device,
     queue: wgpu::Queue,
+    /// By text.
+    pipelines: Mutex<BTreeMap<Arc<str>, Pipeline>>,
     /// What its shaders may use.
     pub target: WgslTarget,
 }
+
+type Pipeline = (wgpu::ComputePipeline, wgpu::BindGroupLayout);
 
 /// The bytes of buffers.
 pub type Memory = BTreeMap<BufferId, Vec<u8>>;
@@ -81,7 +85,7 @@ impl Harness {
         let descriptor =
             wgpu::DeviceDescriptor { required_features: features, required_limits: limits, ..Default::default() };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).ok()?;
-        Some(Self { device, queue, target })
+        Some(Self { device, queue, pipelines: Mutex::default(), target })
     }
 
     /// Runs dispatches in order on buffers.
@@ -141,7 +145,16 @@ impl Harness {
         }
     }
 
-    fn pipeline(&self, d: &Dispatch) -> (wgpu::ComputePipeline, wgpu::BindGroupLayout) {
+    fn pipeline(&self, d: &Dispatch) -> Pipeline {
+        let made = self.pipelines.lock().expect("no thread failed").get(&d.text).cloned();
+        made.unwrap_or_else(|| {
+            let pipeline = self.compile(d);
+            self.pipelines.lock().expect("no thread failed").insert(d.text.clone(), pipeline.clone());
+            pipeline
+        })
+    }
+
+    fn compile(&self, d: &Dispatch) -> Pipeline {
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: None,
             source: wgpu::ShaderSource::Wgsl(std::borrow::Cow::Borrowed(&*d.text)),

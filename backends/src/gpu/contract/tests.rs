@@ -339,3 +339,41 @@ fn sizes_that_are_symbols_stand_in_no_text() {
         check(&c, lens, &bindings, &dispatches, &mut r);
     }
 }
+
+#[test]
+fn snapshots() {
+    let size = |n: i64| Dim::from(n);
+    let even = |n: i64, stride: i64| Digits::even(size(n), size(stride));
+    let matrix = |buffer, row: Digits, column: Digits| Matrix {
+        buffer,
+        offset: Dim::ZERO,
+        batch: Digits::default(),
+        row,
+        column,
+    };
+    let product = |m: i64, n: i64, k: i64| Contract {
+        dtype: DType::F32,
+        batch: Dim::ONE,
+        m: size(m),
+        n: size(n),
+        k: size(k),
+        a: matrix(LEFT, even(m, k), even(k, 1)),
+        b: matrix(RIGHT, even(k, n), even(n, 1)),
+        c: matrix(OUT, even(m, n), even(n, 1)),
+        epilogue: None,
+    };
+    let text = |c: &Contract| {
+        let all = dispatches(c, &[], &WgslTarget::default()).expect("has text");
+        all.iter().map(|d| format!("{}\n// {} workgroups\n", d.text, d.groups)).collect::<String>()
+    };
+    insta::assert_snapshot!("tiles", text(&product(1000, 1024, 512)));
+    insta::assert_snapshot!("few", text(&product(1, 4096, 100)));
+    insta::assert_snapshot!("parts", text(&product(30, 30, 2048)));
+    // Places of an image by taps: rows of two digits, terms of three.
+    let digits = |dims: &[(i64, i64)]| Digits::new(dims.iter().map(|(n, s)| (size(*n), size(*s)))).expect("few digits");
+    let image = matrix(LEFT, digits(&[(30, 96), (30, 3)]), digits(&[(3, 96), (9, 1)]));
+    insta::assert_snapshot!("convolution", text(&Contract { a: image, ..product(900, 16, 27) }));
+    let (f, _) = finishing(&mut Random(1), [1, 64, 64, 16], true);
+    let all = dispatches(&f.contract, &f.kernels, &WgslTarget::default()).expect("has text");
+    insta::assert_snapshot!("epilogue", &*all[0].text);
+}
