@@ -1,5 +1,7 @@
 //! The devices of the backend [`gpu`](crate::Backend::Gpu).
 
+use lehr_ir::target::DeviceChoice;
+
 use crate::error::Result;
 
 /// A device, as [`Options::device`](crate::Options::device) can name it.
@@ -30,34 +32,44 @@ pub struct Adapter {
     pub workgroup_size: u32,
 }
 
-/// The devices of this machine, in the order in which [`DeviceChoice::Index`](crate::DeviceChoice::Index) counts.
+/// The devices of this machine, in the order in which [`DeviceChoice::Index`] counts.
 ///
 /// # Errors
 /// A build without the feature `gpu`.
-#[cfg(feature = "gpu")]
 pub fn adapters() -> Result<Vec<Adapter>> {
-    let all = lehr_backends::gpu::adapters();
-    let adapter = |a: lehr_backends::gpu::AdapterFacts| Adapter {
-        name: a.name,
-        interface: a.interface,
-        kind: a.kind.to_owned(),
-        driver: a.driver,
-        features: a.features.iter().map(|f| (*f).to_owned()).collect(),
-        subgroup: a.subgroup,
-        storage_buffers: a.storage_buffers,
-        binding_bytes: a.binding_bytes,
-        buffer_bytes: a.buffer_bytes,
-        workgroup_bytes: a.workgroup_bytes,
-        workgroup_size: a.workgroup_size,
-    };
-    Ok(all.into_iter().map(adapter).collect())
+    #[cfg(feature = "gpu")]
+    {
+        let adapter = |a: lehr_backends::gpu::AdapterFacts| Adapter {
+            name: a.name,
+            interface: a.interface,
+            kind: a.kind.to_owned(),
+            driver: a.driver,
+            features: a.features.iter().map(|f| (*f).to_owned()).collect(),
+            subgroup: a.subgroup,
+            storage_buffers: a.storage_buffers,
+            binding_bytes: a.binding_bytes,
+            buffer_bytes: a.buffer_bytes,
+            workgroup_bytes: a.workgroup_bytes,
+            workgroup_size: a.workgroup_size,
+        };
+        Ok(lehr_backends::gpu::adapters().into_iter().map(adapter).collect())
+    }
+    #[cfg(not(feature = "gpu"))]
+    Err(crate::engine::not_built("gpu"))
 }
 
-/// The devices of this machine.
+/// How many buffers this process holds on a device at the moment, and their bytes.
 ///
 /// # Errors
-/// A build without the feature `gpu`.
-#[cfg(not(feature = "gpu"))]
-pub fn adapters() -> Result<Vec<Adapter>> {
-    Err(crate::engine::not_built("gpu"))
+/// A choice that names no device; a build without the feature `gpu`.
+pub fn in_use(device: &DeviceChoice) -> Result<(usize, u64)> {
+    #[cfg(feature = "gpu")]
+    {
+        Ok(crate::engine::gpu::device(device)?.live())
+    }
+    #[cfg(not(feature = "gpu"))]
+    {
+        let _ = device;
+        Err(crate::engine::not_built("gpu"))
+    }
 }

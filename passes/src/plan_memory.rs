@@ -53,11 +53,16 @@ pub fn plan_memory(plan: &mut Plan, memory: Memory) -> MemoryReport {
     let (lives, of) = lives(plan, memory, &mut report);
     report.alive = most_alive(&lives, plan.steps.len());
     if memory == Memory::Slots {
-        let (slot, sizes) = slots::assign(&lives);
+        let (slot, mut sizes) = slots::assign(&lives);
+        let nothing = sizes.len() as u32;
         for (b, life) in plan.buffers.iter_mut().zip(of) {
-            if let (Place::Temp(_), Some(life)) = (&b.place, life) {
-                b.place = Place::Slot(slot[life]);
+            if matches!(b.place, Place::Temp(_)) {
+                // What nothing writes has no elements.
+                b.place = Place::Slot(life.map_or(nothing, |life| slot[life]));
             }
+        }
+        if plan.buffers.iter().any(|b| b.place == Place::Slot(nothing)) {
+            sizes.push(Dim::ZERO);
         }
         report.arena = sizes.iter().fold(Dim::ZERO, |sum, size| &sum + size);
         plan.slots = sizes;

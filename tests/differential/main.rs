@@ -6,6 +6,8 @@ mod bound;
 mod check;
 mod control;
 mod generate;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod random;
 mod shrink;
 mod sliding;

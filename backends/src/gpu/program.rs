@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lehr_ir::plan::verify::Verified;
-use lehr_ir::plan::{Block, Place, Plan, Step};
+use lehr_ir::plan::{Block, Plan, Step};
 use rustc_hash::FxHashMap;
 
 use super::device::Device;
@@ -58,13 +58,10 @@ impl Program {
     /// Compiles the shaders of a plan.
     ///
     /// # Errors
-    /// [`GpuError::Shader`]; constants that do not fit the device; a plan for another kind of memory.
+    /// [`GpuError::Shader`]; constants that do not fit the device.
     pub fn new(plan: Verified, device: &Arc<Device>) -> Result<Arc<Self>, GpuError> {
         let mut ready = FxHashMap::default();
         for (i, inner) in plan.with_nested().into_iter().enumerate() {
-            if inner.buffers.iter().any(|b| matches!(b.place, Place::Temp(_)) && !b.len.is_zero()) {
-                return Err(GpuError::Arena);
-            }
             let at = if i == 0 { OUTERMOST } else { std::ptr::from_ref(inner) as usize };
             let steps = inner.steps.iter().map(|s| code(s, inner, device).map_err(|e| in_step(e, s, inner)));
             let constants = inner.constants.iter().map(|c| Resident::upload(device, c));

@@ -29,7 +29,8 @@ impl Printer<'_> {
     pub(super) fn index_value(&mut self, dim: &Dim) -> Result<String, WgslError> {
         let width = self.width(dim);
         let sum = self.sum(dim, width)?;
-        Ok(if width == Width::Narrow && self.has_i64() { format!("i64({sum})") } else { sum })
+        // Mesa 22 gets comparisons of widened values with constants wrong, unless it cannot tell that they were widened.
+        Ok(if width == Width::Narrow && self.has_i64() { format!("(i64({sum}) ^ i64(params.zero))") } else { sum })
     }
 
     /// The conjunction of a guard's conditions.

@@ -185,6 +185,8 @@ impl Printer<'_> {
             // Conversions that change width and sign at once extend by the sign of the result.
             ("u32", "i64") => format!("i64(u64({a}))"),
             ("i32", "u64") => format!("u64(i64({a}))"),
+            // As for index values.
+            ("i32", "i64") => format!("(i64({a}) ^ i64(params.zero))"),
             ("i64", "u32") => format!("u32(u64({a}))"),
             ("u64", "i32") => format!("i32(i64({a}))"),
             (_, target) => format!("{target}({a})"),

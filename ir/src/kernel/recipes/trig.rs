@@ -42,10 +42,8 @@ pub fn cos<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let (h, l) = over_pi(e, x);
     let (half, rounder) = (e.f32(0.5), e.f32(ROUNDER + 1.0));
     let shifted = e.sub(h, half);
-    let t = e.add(shifted, rounder);
-    let t = e.keep(t);
-    let n = e.sub(t, rounder);
-    let n = e.add(n, half);
+    let t = shifted_round(e, shifted, rounder);
+    let n = shifted_back(e, t, rounder, half);
     let (far, _) = from_fraction(e, h, l, n);
     sin_of_reduced(e, x, near, (far, t))
 }
@@ -89,11 +87,23 @@ fn near_cos<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
     let (scale, half, minus_half) = (e.f32(FRAC_1_PI), e.f32(0.5), e.f32(-0.5));
     let rounder = e.f32(ROUNDER + 1.0);
     let shifted = e.fma(x, scale, minus_half);
-    let t = e.add(shifted, rounder);
-    let t = e.keep(t);
-    let n = e.sub(t, rounder);
-    let n = e.add(n, half);
+    let t = shifted_round(e, shifted, rounder);
+    let n = shifted_back(e, t, rounder, half);
     (subtract_multiple(e, x, n), t)
+}
+
+/// x + rounder, whose last bits are those of the nearest integer. What goes in is a sum with a half, which must not join the rounder.
+fn shifted_round<E: Emit>(e: &mut E, shifted: E::V, rounder: E::V) -> E::V {
+    let shifted = e.keep(shifted);
+    let t = e.add(shifted, rounder);
+    e.keep(t)
+}
+
+/// The integer of a sum with the rounder, and a half; the rounder must not take up the half.
+fn shifted_back<E: Emit>(e: &mut E, t: E::V, rounder: E::V, half: E::V) -> E::V {
+    let n = e.sub(t, rounder);
+    let n = e.keep(n);
+    e.add(n, half)
 }
 
 /// r + low = x - nπ/2 with |r| ≤ π/4, and t whose lowest bit is that of n.

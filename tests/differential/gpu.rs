@@ -1,0 +1,95 @@
+//! The same graphs on a device, where the machine has one. `LEHR_GPU_GRAPHS` sets how many.
+//!
+//! Integers and what is exact agree to the bit. Where the evaluation gives a bound, a device may be off by [`SLACK`] bounds:
+//! division, square roots and fused products have errors of their own there (2.5 units in the last place for a division).
+
+use lehr::ir::eval;
+use lehr::ir::target::DeviceChoice;
+use lehr::ir::{Array, DType};
+use lehr::passes::compile::compile;
+use lehr::passes::pass::{PassCx, PassOptions};
+use lehr_backends::gpu::{Arg, Device, Program};
+
+use crate::bound;
+use crate::generate::{Case, Limits, all_focuses};
+
+/// Bounds that a device may be off.
+const SLACK: f64 = 8.0;
+
+#[test]
+fn random_graphs_agree_on_a_device() {
+    let device = match Device::open(&DeviceChoice::Best) {
+        Ok(device) => device,
+        Err(e) => return println!("skipped: {e}"),
+    };
+    let seed = crate::variable("LEHR_SEED").unwrap_or(20_240_607);
+    let graphs = crate::variable("LEHR_GPU_GRAPHS").unwrap_or(40) as usize;
+    let first = crate::variable("LEHR_FIRST").unwrap_or(0) as usize;
+    let focuses = all_focuses();
+    let mut failures = Vec::new();
+    let (mut checked, mut dispatches, mut hosts) = (0, 0, 0);
+    for i in first..first + graphs {
+        // Spread over all focuses, of which few graphs would see the first only.
+        let case = crate::case_of(seed, i * 7, &focuses, Limits::FULL);
+        match check(&case, &device) {
+            Ok(counts) => {
+                checked += 1;
+                dispatches += counts.0;
+                hosts += counts.1;
+            }
+            Err(Some(e)) => failures.push(format!("graph {i}: {e}")),
+            // The evaluator refuses it: nothing to compare with.
+            Err(None) => {}
+        }
+    }
+    println!("{checked} graphs, {dispatches} dispatches, {hosts} steps on the host, on {}", device.name());
+    assert!(failures.is_empty(), "{} of {graphs} fail\n{}", failures.len(), failures.join("\n"));
+    assert!(checked * 2 > graphs && dispatches > 2 * hosts, "too little ran on the device");
+}
+
+fn check(case: &Case, device: &std::sync::Arc<Device>) -> Result<(usize, usize), Option<String>> {
+    // A device may say that infinity minus itself is 0.
+    if case.graph.nodes().any(|(_, n)| n.op.name() == "sub" && n.operands[0] == n.operands[1]) {
+        return Err(None);
+    }
+    let bindings = eval::bind(&case.graph, &case.args).map_err(|_| None)?;
+    let want = bound::evaluate(&case.graph, &case.args, &bindings).map_err(|_| None)?;
+    let fail = |e: &dyn std::fmt::Display| Some(format!("{e}\n{}", case.graph));
+    let cx = &mut PassCx::new(PassOptions::default());
+    let plan = compile(case.graph.clone(), &device.target(), cx).map_err(|e| fail(&e))?.plan;
+    let program = Program::new(plan, device).map_err(|e| fail(&e))?;
+    let mut instance = program.instance();
+    let args: Vec<Arg<'_>> = case.args.iter().map(Arg::Host).collect();
+    // The second run also finds the first one's leftovers in the slots.
+    for _ in 0..2 {
+        let mut got = vec![Array::scalar(false); case.graph.outputs().len()];
+        for update in instance.run(&args, &mut got).map_err(|e| fail(&e))? {
+            got.push(update.download().map_err(|e| fail(&e))?);
+        }
+        for (k, ((w, bounds), g)) in want.values.iter().zip(&want.bounds).zip(&got).enumerate() {
+            if (w.dtype(), w.shape()) != (g.dtype(), g.shape()) {
+                return Err(fail(&format!("result {k}: {}{:?}", g.dtype(), g.shape())));
+            }
+            let slack = bounds.as_ref().map(|b| b.iter().map(|e| e * SLACK).collect::<Vec<f64>>());
+            if let Some(i) = (0..w.len()).find(|&i| !agrees(w, g, slack.as_deref(), i)) {
+                let (x, y) = (w.data().get(i), g.data().get(i));
+                let text = format!("result {k}, element {i}: {y:?} is not {x:?} within {:?}", slack.map(|b| b[i]));
+                return Err(fail(&text));
+            }
+        }
+    }
+    Ok(program.counts())
+}
+
+fn agrees(want: &Array, got: &Array, bounds: Option<&[f64]>, i: usize) -> bool {
+    let (Some(w), Some(g)) = (want.data().get(i), got.data().get(i)) else { return false };
+    let (x, y) = (w.to_f64(), g.to_f64());
+    match bounds.map(|b| b[i]) {
+        Some(e) if e.is_infinite() => true,
+        _ if w.dtype().is_float() && x.is_nan() => y.is_nan(),
+        Some(e) if w.dtype().is_float() => x == y || (x - y).abs() <= e,
+        // A zero has any sign, and what is smaller than the least normal number may be one.
+        None if w.dtype() == DType::F32 => x == y || x.abs().max(y.abs()) < f64::from(f32::MIN_POSITIVE),
+        _ => w.bits() == g.bits(),
+    }
+}
