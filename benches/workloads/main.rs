@@ -1,11 +1,12 @@
 //! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into] [--explain] [--cache] [--first]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
-//! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"out":"fresh"}`.
+//! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"init_mb":…,"out":"fresh"}`.
 //! With `--explain`, the kernels of each workload and their machine code go to stderr.
 //! With `--cache`, code is kept from process to process in the user's cache folder, and taken from there; else nothing is.
 //! With `--first`, the first call is the only one, which profilers like.
 //! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.
+//! `rss_mb` is the peak until the second result, before the first is checked, and `init_mb` the size at the start.
 //! Every workload checks its result once, against a closed form or the reference evaluator, and the runner exits with 1 on a
 //! mismatch. Workloads whose operations do not exist yet are named on stderr.
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    let init_mb = measure::peak_mb();
     let mut names = Vec::new();
     let mut config = Config {
         options: Options::default().threads(2).cache(Cache::off()),
@@ -91,7 +93,7 @@ fn run() -> Result<(), String> {
     for (name, row) in rows {
         if names.is_empty() || names.iter().any(|n| n == name) {
             let line = row(&config).map_err(|e| format!("{name}: {e}"))?;
-            println!("{}", line.json(name));
+            println!("{}", line.json(name, init_mb));
         }
     }
     if names.is_empty() {
