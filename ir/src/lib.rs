@@ -16,6 +16,7 @@ pub mod graph;
 pub mod kernel;
 pub mod literal;
 pub mod loc;
+pub mod narrow;
 pub mod ops;
 pub mod plan;
 pub mod target;

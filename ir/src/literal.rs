@@ -5,6 +5,7 @@ use std::fmt;
 use half::{bf16, f16};
 
 use crate::dtype::{DType, Kind};
+use crate::narrow::{to_bf16, to_f16};
 
 /// A scalar of any dtype. Equality and hashing are by bits, so that NaN payloads and −0 count.
 ///
@@ -82,8 +83,8 @@ impl Literal {
             DType::U16 => x as u16 as u64,
             DType::U32 => x as u32 as u64,
             DType::U64 => x as u64,
-            DType::F16 => u64::from(f16::from_f64(x).to_bits()),
-            DType::BF16 => u64::from(bf16::from_f64(x).to_bits()),
+            DType::F16 => u64::from(to_f16(x).to_bits()),
+            DType::BF16 => u64::from(to_bf16(x).to_bits()),
             DType::F32 | DType::C64 => u64::from((x as f32).to_bits()),
             DType::F64 | DType::C128 => x.to_bits(),
         };

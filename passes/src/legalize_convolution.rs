@@ -19,7 +19,7 @@ use lehr_ir::{Literal, OpError, Shape};
 use smallvec::SmallVec;
 
 use crate::pass::{Outcome, Pass, PassCx, PassError};
-use crate::rebuild::{Rebuild, Regions};
+use crate::rebuild::{Operands, Regions, provable, rewrite_nodes};
 
 mod classes;
 mod depthwise;
@@ -40,48 +40,14 @@ impl Pass<Graph> for LegalizeConvolution {
     }
 
     fn run(&self, graph: &Graph, cx: &mut PassCx) -> Result<Outcome<Graph>, PassError> {
-        if self.active { legalize(graph, cx, &mut Regions::default()) } else { Ok(Outcome::Unchanged) }
-    }
-}
-
-fn legalize(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Outcome<Graph>, PassError> {
-    let concerned = |op: &Op| matches!(op, Op::Convolution(_)) || !op.regions().is_empty();
-    if !graph.nodes().any(|(_, n)| concerned(&n.op)) {
-        return Ok(Outcome::Unchanged);
-    }
-    let mut changed = false;
-    let mut new = Rebuild::new(graph);
-    for (_, node) in graph.nodes() {
-        if let Op::Convolution(op) = &node.op {
-            let operands = new.operands(node);
-            new.at(node);
-            // Sizes that fit and are not provably so leave the node as it is.
-            let found = provable(rewrite(&mut new.b, op, operands[0], operands[1], cx))?.flatten();
-            if let Some(value) = found.filter(|&v| new.b.ty(v) == graph.ty(node.result())) {
-                changed = true;
-                new.set_value(node.result(), value);
-                continue;
-            }
+        if !self.active {
+            return Ok(Outcome::Unchanged);
         }
-        match regions.map(&node.op, &mut |body, regions| legalize(body, cx, regions))? {
-            Some(op) => {
-                changed = true;
-                new.copy_as(node, op);
-            }
-            None => {
-                new.copy(node);
-            }
-        }
-    }
-    Ok(Outcome::when(changed, new.finish()))
-}
-
-/// What was made; `None` where an operation was refused, since it cannot be shown that sizes fit.
-pub(crate) fn provable<T>(made: Result<T, PassError>) -> Result<Option<T>, PassError> {
-    match made {
-        Ok(value) => Ok(Some(value)),
-        Err(PassError::Op(_)) => Ok(None),
-        Err(e) => Err(e),
+        let concerned = |op: &Op| matches!(op, Op::Convolution(_));
+        rewrite_nodes(graph, cx, &mut Regions::default(), concerned, &mut |b, node, operands, cx| {
+            let Op::Convolution(op) = &node.op else { return Ok(None) };
+            Ok(rewrite(b, op, operands[0], operands[1], cx)?.map(|v| Operands::from_iter([v])))
+        })
     }
 }
 

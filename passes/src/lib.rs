@@ -26,5 +26,6 @@ pub mod rematerialize;
 pub mod simplify;
 pub mod split_windows;
 mod views;
+pub mod widen_products;
 
 pub use pass::{Outcome, Pass, PassCx, PassError, PassOptions, PassRecord, Stage};

@@ -1,7 +1,7 @@
 //! The passes over graphs, in order, each with the reason for its place.
 
 use lehr_ir::ops::Call;
-use lehr_ir::{Graph, Target};
+use lehr_ir::{DType, Graph, Target};
 
 use crate::driver::{Observer, check_names, run_passes};
 use crate::eliminate_common::EliminateCommon;
@@ -15,12 +15,14 @@ use crate::pass::{Pass, PassCx, PassError};
 use crate::prune_regions::PruneRegions;
 use crate::simplify::Simplify;
 use crate::split_windows::SplitWindows;
+use crate::widen_products::WidenProducts;
 
 /// The list of passes that turn a user's graph into one that is ready for fusion.
 #[derive(Clone, Debug)]
 pub struct GraphPasses {
     simplify: Simplify,
     inline: InlineCalls,
+    widen: WidenProducts,
     legalize: LegalizeConvolution,
     split: SplitWindows,
     views: Simplify,
@@ -32,6 +34,7 @@ impl GraphPasses {
         Self {
             simplify: Simplify::new(),
             inline: InlineCalls { keep },
+            widen: WidenProducts::default(),
             legalize: LegalizeConvolution { active: false },
             split: SplitWindows { active: false },
             // Reading some taps of a window around the padding that all of them share would cut their sum into several kernels.
@@ -44,6 +47,9 @@ impl GraphPasses {
     pub fn for_target(mut self, target: Option<&Target>) -> Self {
         let active = target.is_some_and(|t| t.legalize_windows);
         (self.legalize.active, self.split.active) = (active, active);
+        let products = target.map_or(&[][..], |t| &t.contractions);
+        let wants = |d: &DType| products.contains(&DType::F32) && !products.contains(d);
+        self.widen.dtypes = [DType::F16, DType::BF16].into_iter().filter(wants).collect();
         self
     }
 
@@ -74,6 +80,8 @@ impl GraphPasses {
             // The rules show that a carry does not change, or that a choice is none; a branch that is chosen now comes in as a call.
             &PruneRegions,
             &self.inline,
+            // Products of half precision become those of `f32` before anything looks at what a product is made of.
+            &self.widen,
             // Legalisation wants shapes that are as simple as they get, and calls in place.
             &self.legalize,
             &self.split,

@@ -7,7 +7,7 @@ use lehr_ir::ops::Op;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::pass::{Outcome, PassError};
+use crate::pass::{Outcome, PassCx, PassError};
 
 /// The operands of a node.
 pub(crate) type Operands = SmallVec<[Value; 3]>;
@@ -80,6 +80,60 @@ impl<'g> Rebuild<'g> {
             self.b.update(u.param, self.map[u.value.index()]);
         }
         self.b.finish()
+    }
+}
+
+/// What stands for the results of a node, given the new operands; `None` if it stays.
+pub(crate) type Rewrite<'a> =
+    dyn FnMut(&mut Builder, &Node, &[Value], &mut PassCx) -> Result<Option<Operands>, PassError> + 'a;
+
+/// Rewrites the nodes that a pass is `concerned` with, one by one, also inside regions.
+///
+/// A node whose sizes fit and are not provably so stays as it is, and so does one that would get results of other types.
+pub(crate) fn rewrite_nodes(
+    graph: &Graph,
+    cx: &mut PassCx,
+    regions: &mut Regions,
+    concerned: fn(&Op) -> bool,
+    rewrite: &mut Rewrite<'_>,
+) -> Result<Outcome<Graph>, PassError> {
+    if !graph.nodes().any(|(_, n)| concerned(&n.op) || !n.op.regions().is_empty()) {
+        return Ok(Outcome::Unchanged);
+    }
+    let mut changed = false;
+    let mut new = Rebuild::new(graph);
+    for (_, node) in graph.nodes() {
+        if concerned(&node.op) {
+            let operands = new.operands(node);
+            new.at(node);
+            let found = provable(rewrite(&mut new.b, node, &operands, cx))?.flatten();
+            let fits = |values: &Operands| node.results().zip(values).all(|(old, &v)| new.b.ty(v) == graph.ty(old));
+            if let Some(values) = found.filter(fits) {
+                changed = true;
+                new.set(node, values);
+                continue;
+            }
+        }
+        let run = &mut |body: &Graph, regions: &mut Regions| rewrite_nodes(body, cx, regions, concerned, rewrite);
+        match regions.map(&node.op, run)? {
+            Some(op) => {
+                changed = true;
+                new.copy_as(node, op);
+            }
+            None => {
+                new.copy(node);
+            }
+        }
+    }
+    Ok(Outcome::when(changed, new.finish()))
+}
+
+/// What was made; `None` where an operation was refused, since it cannot be shown that sizes fit.
+pub(crate) fn provable<T>(made: Result<T, PassError>) -> Result<Option<T>, PassError> {
+    match made {
+        Ok(value) => Ok(Some(value)),
+        Err(PassError::Op(_)) => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -11,9 +11,8 @@ use lehr_ir::ops::reduce_window::{MOST_TAPS, Smaller};
 use lehr_ir::ops::{Op, ReduceWindow, Window};
 use smallvec::SmallVec;
 
-use crate::legalize_convolution::provable;
 use crate::pass::{Outcome, Pass, PassCx, PassError};
-use crate::rebuild::{Rebuild, Regions};
+use crate::rebuild::{Operands, Regions, rewrite_nodes};
 
 /// The pass, also inside regions.
 #[derive(Clone, Copy, Debug)]
@@ -28,40 +27,15 @@ impl Pass<Graph> for SplitWindows {
     }
 
     fn run(&self, graph: &Graph, cx: &mut PassCx) -> Result<Outcome<Graph>, PassError> {
-        if self.active { split(graph, cx, &mut Regions::default()) } else { Ok(Outcome::Unchanged) }
-    }
-}
-
-fn split(graph: &Graph, cx: &mut PassCx, regions: &mut Regions) -> Result<Outcome<Graph>, PassError> {
-    let concerned = |op: &Op| matches!(op, Op::ReduceWindow(_)) || !op.regions().is_empty();
-    if !graph.nodes().any(|(_, n)| concerned(&n.op)) {
-        return Ok(Outcome::Unchanged);
-    }
-    let mut changed = false;
-    let mut new = Rebuild::new(graph);
-    for (_, node) in graph.nodes() {
-        if let Op::ReduceWindow(op) = &node.op {
-            let x = new.get(node.operands[0]);
-            new.at(node);
-            // Sizes that fit and are not provably so leave the node as it is.
-            let found = provable(rewrite(&mut new.b, op, x, cx))?.flatten();
-            if let Some(value) = found.filter(|&v| new.b.ty(v) == graph.ty(node.result())) {
-                changed = true;
-                new.set_value(node.result(), value);
-                continue;
-            }
+        if !self.active {
+            return Ok(Outcome::Unchanged);
         }
-        match regions.map(&node.op, &mut |body, regions| split(body, cx, regions))? {
-            Some(op) => {
-                changed = true;
-                new.copy_as(node, op);
-            }
-            None => {
-                new.copy(node);
-            }
-        }
+        let concerned = |op: &Op| matches!(op, Op::ReduceWindow(_));
+        rewrite_nodes(graph, cx, &mut Regions::default(), concerned, &mut |b, node, operands, cx| {
+            let Op::ReduceWindow(op) = &node.op else { return Ok(None) };
+            Ok(rewrite(b, op, operands[0], cx)?.map(|v| Operands::from_iter([v])))
+        })
     }
-    Ok(Outcome::when(changed, new.finish()))
 }
 
 fn emit(b: &mut Builder, op: &ReduceWindow, x: Value, cx: &mut PassCx) -> Result<Value, PassError> {

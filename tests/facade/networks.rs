@@ -210,3 +210,25 @@ fn the_chargpt_example_learns_saves_and_goes_on() {
     assert_eq!(said.chars().count(), 24);
     assert_eq!(again.sample(&text, "the ", 20, 5).unwrap(), said);
 }
+
+/// Products of half-precision numbers are summed in `f32` and rounded once, as the evaluator does with `f64`.
+#[test]
+fn half_precision_products_round_once() {
+    let x = init::normal(Key::new(1), &[37, 2000], 0.0, 1.0);
+    let y = init::normal(Key::new(2), &[2000, 41], 0.0, 1.0);
+    for dtype in [F16, DType::BF16] {
+        let product = Tensor::from(x.clone()).cast(dtype).matmul(&Tensor::from(y.clone()).cast(dtype));
+        let f = Function::new("f").output("exact", &product.cast(F32)).output("bits", &product);
+        let run = |backend| f.compile(Options::default().backend(backend)).unwrap().run(()).unwrap();
+        let (fast, exact) = (run(Backend::Cpu), run(Backend::Interp));
+        assert_eq!(fast.array("bits").unwrap().dtype(), dtype);
+        let values = |o: &Outputs| o.array("exact").unwrap().as_slice::<f32>().unwrap().to_vec();
+        let ulp = if dtype == F16 { 2f32.powi(-10) } else { 2f32.powi(-7) };
+        for (a, e) in values(&fast).into_iter().zip(values(&exact)) {
+            // One rounding may fall the other way: a unit in the last place, and the error of the sum itself.
+            assert!((a - e).abs() <= ulp * e.abs() + 1e-3, "{dtype}: {a} and {e}");
+        }
+        let plan = f.compile(Options::default()).unwrap().explain().to_string();
+        assert!(plan.contains("contract f32"), "{plan}");
+    }
+}

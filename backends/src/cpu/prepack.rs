@@ -18,7 +18,7 @@ use super::contract::{self, PackedB};
 use super::program::{Command, Factor, Product, Sequence, Source};
 
 /// Bytes from which an operand is worth a copy: smaller ones stay in a cache between calls.
-const LEAST_BYTES: usize = 2 << 20;
+const LEAST_BYTES: usize = 512 << 10;
 
 /// Which part of which parameter is read as what matrix.
 #[derive(Clone, PartialEq, Debug)]

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 use crate::array::{Array, Data};
 use crate::eval::EvalError;
+use crate::narrow::{to_bf16, to_f16};
 
 /// The float dtypes.
 trait Float: Copy {
@@ -34,8 +35,8 @@ macro_rules! floats {
 }
 
 floats! {
-    f16: f16::to_f64, f16::from_f64;
-    bf16: bf16::to_f64, bf16::from_f64;
+    f16: f16::to_f64, to_f16;
+    bf16: bf16::to_f64, to_bf16;
     f32: f64::from, |x| x as f32;
     f64: |x| x, |x| x;
 }

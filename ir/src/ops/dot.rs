@@ -24,7 +24,8 @@ type Axes = SmallVec<[usize; 4]>;
 /// # Gradient
 /// Each operand's is a dot of the cotangent with the other operand.
 /// # Numerics
-/// The evaluator sums floats in `f64` and rounds once; compiled code sums in the dtype in an order fixed by the shape.
+/// The evaluator sums floats in `f64` and rounds once; compiled code sums in the dtype, half
+/// precision in `f32` with one rounding at the end, in an order fixed by the shape.
 /// # Errors
 /// Different dtypes; bool or complex operands; paired dims that are not provably equal.
 /// # Source

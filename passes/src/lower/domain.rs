@@ -41,7 +41,7 @@ pub(super) fn collapse(domain: &Shape, reduced: &[usize], uses: &Uses, axes: &Ax
 }
 
 /// Whether `outer*size + inner` stands for both axes in every use.
-fn joins(outer: &Symbol, inner: &Symbol, size: &Dim, uses: &Uses) -> bool {
+pub(super) fn joins(outer: &Symbol, inner: &Symbol, size: &Dim, uses: &Uses) -> bool {
     let pinned = uses.pinned.iter().any(|d| d.mentions(outer) || d.mentions(inner));
     !pinned
         && uses.flat.iter().all(|d| {

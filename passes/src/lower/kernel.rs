@@ -39,7 +39,10 @@ pub(super) fn lower_group<'a>(l: &mut Lowerer<'a>, g: u32, group: &'a Group) {
     let uses = k.trial(l);
     let walked = collapse(&group.domain, &group.reduced, &uses, &l.axes);
     if group.reduced.is_empty() {
-        k.map(l, &walked);
+        match k.padded_runs(l) {
+            Some(pad) => k.pad_by_runs(l, &pad),
+            None => k.map(l, &walked),
+        }
     } else if walked.last().is_some_and(|a| !a.reduced) {
         k.columns(l, &walked);
     } else if let Some(split) = k.split(l, &walked) {

@@ -207,7 +207,7 @@ fn passes_can_be_stopped_after_disabled_and_observed() {
     let e = optimize(some_graph(), &mut cx).unwrap_err();
     assert_eq!(
         e.to_string(),
-        "there is no pass `simplfy` here; the passes are eliminate_common, eliminate_dead, expand_attention, find_attention, fold_constants, inline_calls, legalize_convolution, prune_regions, simplify, split_windows"
+        "there is no pass `simplfy` here; the passes are eliminate_common, eliminate_dead, expand_attention, find_attention, fold_constants, inline_calls, legalize_convolution, prune_regions, simplify, split_windows, widen_products"
     );
 
     let mut seen = Vec::new();

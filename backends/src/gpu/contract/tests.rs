@@ -257,12 +257,19 @@ fn random_products_are_exact() {
 #[test]
 fn every_tiling_is_exact() {
     let mut r = Random(11);
-    for tiling in [Tiling::SMALL, Tiling::MIDDLE, Tiling::LARGE] {
+    for (tiling, deep) in [
+        (Tiling::SMALL, false),
+        (Tiling::MIDDLE, false),
+        (Tiling::LARGE, false),
+        (Tiling::MIDDLE, true),
+        (Tiling::LARGE, true),
+    ] {
         for shape in [[1, 130, 129, 37], [2, 64, 128, 64], [1, 9, 200, 8]] {
             let (c, lens) = contract(&mut r, DType::F32, shape);
             let element = Element::of(c.dtype, &target()).expect("is there");
             let product = Product::of(&c, element);
             let output = Output { product: &product, parts: None, finish: None };
+            let tiling = if deep { tiling.deepened(element, &target()) } else { tiling };
             let dispatch = tiled::by(tiling, &product, &output, &target()).expect("has text");
             check(&c, lens, &Bindings::default(), &[dispatch], &mut r);
         }

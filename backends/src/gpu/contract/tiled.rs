@@ -6,7 +6,7 @@ use super::address::is_multiple;
 use super::fetch::{self, Fetch};
 use super::output::{Output, counted};
 use super::panel::{Panel, plus, stride};
-use super::{Product, Side};
+use super::{Element, Product, Side};
 use crate::gpu::dispatch::Dispatch;
 use crate::gpu::wgsl::source::Source;
 use crate::gpu::wgsl::{WgslError, WgslTarget};
@@ -43,6 +43,14 @@ impl Tiling {
         }
     }
 
+    /// With twice the depth, where memory allows: then every invocation of a large workgroup fetches something.
+    pub(super) fn deepened(self, element: Element, target: &WgslTarget) -> Self {
+        let deep = Self { depth: 2 * self.depth, ..self };
+        let bytes = 8 * deep.depth * stride(self.size) * element.bytes as i64;
+        let fits = u64::try_from(bytes).is_ok_and(|b| b <= target.workgroup_bytes);
+        if fits && 2 * deep.blocks() <= self.invocations() { deep } else { self }
+    }
+
     /// The workgroups of a product whose sums are whole.
     pub(super) fn groups(self, product: &Product<'_>) -> Dim {
         let tiles = |side: &Side<'_>| side.count.ceildiv(self.size);
@@ -65,7 +73,7 @@ pub(super) fn dispatch(
     output: &Output<'_, '_>,
     target: &WgslTarget,
 ) -> Result<Dispatch, WgslError> {
-    by(Tiling::of(product), product, output, target)
+    by(Tiling::of(product).deepened(product.element, target), product, output, target)
 }
 
 /// The dispatch with tiles of a certain shape.

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 use crate::dtype::DType;
 use crate::kernel::{Combiner, ScalarOp};
+use crate::narrow::toward_odd;
 
 pub(super) type Unary = fn(u64) -> u64;
 pub(super) type Binary = fn(u64, u64) -> u64;
@@ -153,17 +154,7 @@ impl Value {
             Self::Integer(v) => near.is_infinite() || near as i128 > v,
             Self::Float(x) => f64::from(near) > x,
         };
-        if exact || near.to_bits() & 1 == 1 {
-            return near;
-        }
-        // The neighbour on the other side of the exact value is the odd one.
-        let up = !above;
-        let away_from_zero = up == (near > 0.0);
-        match (near == 0.0, away_from_zero) {
-            (true, _) => f32::from_bits(near.to_bits() & (1 << 31) | 1),
-            (false, true) => f32::from_bits(near.to_bits() + 1),
-            (false, false) => f32::from_bits(near.to_bits() - 1),
-        }
+        toward_odd(near, exact, above)
     }
 }
 
