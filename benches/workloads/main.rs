@@ -1,4 +1,4 @@
-//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp] [--threads N] [--vectors V] [--into] [--explain] [--cache] [--first]`.
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp|gpu] [--threads N] [--vectors V] [--into] [--explain] [--cache] [--first]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"init_mb":…,"out":"fresh"}`.

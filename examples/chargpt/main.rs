@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(all) => all,
         Err(message) => {
             eprintln!(
-                "{message}\nusage: chargpt [--text FILE] [--steps N] [--file STATE] [--seed N] [--backend interp|cpu]"
+                "{message}\nusage: chargpt [--text FILE] [--steps N] [--file STATE] [--seed N] [--backend interp|cpu|gpu]"
             );
             return ExitCode::from(2);
         }

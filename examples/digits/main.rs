@@ -1,6 +1,6 @@
 //! Trains a classifier of handwritten digits.
 //!
-//! `cargo run --release --example digits -- [--backend interp|cpu] [--seed N] [--epochs N] [--explain]`
+//! `cargo run --release --example digits -- [--backend interp|cpu|gpu] [--seed N] [--epochs N] [--explain]`
 
 mod show;
 mod train;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let (config, explain) = match arguments(std::env::args().skip(1)) {
         Ok(all) => all,
         Err(message) => {
-            eprintln!("{message}\nusage: digits [--backend interp|cpu] [--seed N] [--epochs N] [--explain]");
+            eprintln!("{message}\nusage: digits [--backend interp|cpu|gpu] [--seed N] [--epochs N] [--explain]");
             return ExitCode::from(2);
         }
     };

@@ -1,6 +1,6 @@
 //! Fits the parameters of a differential equation, of hares and lynxes, to noisy counts, and draws both.
 //!
-//! `cargo run --release --example ode_fit -- [--backend interp|cpu] [--seed N] [--out FILE.svg]`
+//! `cargo run --release --example ode_fit -- [--backend interp|cpu|gpu] [--seed N] [--out FILE.svg]`
 
 mod fit;
 mod plot;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let (config, out) = match arguments(std::env::args().skip(1)) {
         Ok(all) => all,
         Err(message) => {
-            eprintln!("{message}\nusage: ode_fit [--backend interp|cpu] [--seed N] [--out FILE.svg]");
+            eprintln!("{message}\nusage: ode_fit [--backend interp|cpu|gpu] [--seed N] [--out FILE.svg]");
             return ExitCode::from(2);
         }
     };

@@ -1,6 +1,6 @@
 //! Trains a convolutional network on handwritten digits.
 //!
-//! `cargo run --release --example vision -- [--backend interp|cpu] [--seed N] [--epochs N]`
+//! `cargo run --release --example vision -- [--backend interp|cpu|gpu] [--seed N] [--epochs N]`
 
 mod train;
 
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let config = match arguments(std::env::args().skip(1)) {
         Ok(config) => config,
         Err(message) => {
-            eprintln!("{message}\nusage: vision [--backend interp|cpu] [--seed N] [--epochs N]");
+            eprintln!("{message}\nusage: vision [--backend interp|cpu|gpu] [--seed N] [--epochs N]");
             return ExitCode::from(2);
         }
     };

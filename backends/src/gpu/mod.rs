@@ -25,6 +25,8 @@ mod pipeline;
 pub mod program;
 mod run;
 pub mod step;
+#[cfg(test)]
+mod tests;
 pub mod wgsl;
 
 pub use adapter::{AdapterFacts, adapters};
