@@ -7,6 +7,8 @@ mod check;
 mod control;
 mod generate;
 mod random;
+#[cfg(feature = "gpu")]
+mod shaders;
 mod shrink;
 mod sliding;
 mod windows;
