@@ -9,6 +9,8 @@ mod generate;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod random;
+#[cfg(feature = "gpu")]
+mod shaders;
 mod shrink;
 mod sliding;
 mod windows;
