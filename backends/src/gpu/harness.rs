@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use lehr_ir::bindings::Bindings;
 use lehr_ir::dtype::DType;
-use lehr_ir::kernel::Access;
 use lehr_ir::kernel::interpret::BufferData;
 use lehr_ir::plan::BufferId;
 use wgpu::util::DeviceExt;
 
 use super::dispatch::{Bound, Dispatch, grid};
+use super::pipeline::{Pipeline, compile};
 use super::wgsl::WgslTarget;
 
 /// A device for tests.
@@ -18,12 +18,10 @@ pub struct Harness {
     device: wgpu::Device,
     queue: wgpu::Queue,
     /// By text.
-    pipelines: Mutex<BTreeMap<Arc<str>, Pipeline>>,
+    pipelines: Mutex<BTreeMap<Arc<str>, Arc<Pipeline>>>,
     /// What its shaders may use.
     pub target: WgslTarget,
 }
-
-type Pipeline = (wgpu::ComputePipeline, wgpu::BindGroupLayout);
 
 /// The bytes of buffers.
 pub type Memory = BTreeMap<BufferId, Vec<u8>>;
@@ -127,14 +125,14 @@ impl Harness {
                 .enumerate()
                 .map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource })
                 .collect();
-            let (pipeline, layout) = self.pipeline(d);
+            let pipeline = self.pipeline(d);
             let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
-                layout: &layout,
+                layout: &pipeline.layout,
                 entries: &entries,
             });
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            pass.set_pipeline(&pipeline);
+            pass.set_pipeline(&pipeline.pipeline);
             pass.set_bind_group(0, &bind_group, &[]);
             pass.dispatch_workgroups(x, y, 1);
         }
@@ -145,50 +143,10 @@ impl Harness {
         }
     }
 
-    fn pipeline(&self, d: &Dispatch) -> Pipeline {
-        let made = self.pipelines.lock().expect("no thread failed").get(&d.text).cloned();
-        made.unwrap_or_else(|| {
-            let pipeline = self.compile(d);
-            self.pipelines.lock().expect("no thread failed").insert(d.text.clone(), pipeline.clone());
-            pipeline
-        })
-    }
-
-    fn compile(&self, d: &Dispatch) -> Pipeline {
-        let descriptor = wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(std::borrow::Cow::Borrowed(&*d.text)),
-        };
-        let module = self.device.create_shader_module(descriptor);
-        let uniform = std::iter::once(wgpu::BufferBindingType::Uniform);
-        let storage =
-            d.operands.iter().map(|o| wgpu::BufferBindingType::Storage { read_only: o.access == Access::Read });
-        let entries: Vec<wgpu::BindGroupLayoutEntry> = uniform
-            .chain(storage)
-            .enumerate()
-            .map(|(i, ty)| wgpu::BindGroupLayoutEntry {
-                binding: i as u32,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-                count: None,
-            })
-            .collect();
-        let layout =
-            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-        let all = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: None,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: Some(&all),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
-        (pipeline, layout)
+    fn pipeline(&self, d: &Dispatch) -> Arc<Pipeline> {
+        let mut pipelines = self.pipelines.lock().expect("no thread failed");
+        let made = pipelines.entry(Arc::clone(&d.text)).or_insert_with(|| Arc::new(compile(&self.device, d)));
+        Arc::clone(made)
     }
 
     fn read(&self, buffer: &wgpu::Buffer) -> Vec<u8> {

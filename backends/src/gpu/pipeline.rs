@@ -51,39 +51,44 @@ impl Device {
 
     fn compile(&self, dispatch: &Dispatch) -> Result<Pipeline, GpuError> {
         let scope = self.device.push_error_scope(ErrorFilter::Validation);
-        // The module is not trusted: wgpu adds the checks of indices that the device lacks.
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&dispatch.text)),
-        });
-        let uniform = std::iter::once(BufferBindingType::Uniform);
-        let storage =
-            dispatch.operands.iter().map(|o| BufferBindingType::Storage { read_only: o.access == Access::Read });
-        let entry = |(i, ty)| BindGroupLayoutEntry {
-            binding: i as u32,
-            visibility: ShaderStages::COMPUTE,
-            ty: BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
-        };
-        let entries: Vec<BindGroupLayoutEntry> = uniform.chain(storage).enumerate().map(entry).collect();
-        let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
-        let layout = self.device.create_bind_group_layout(&descriptor);
-        let all = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: None,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: Some(&all),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
-        });
+        let pipeline = compile(&self.device, dispatch);
         match pollster::block_on(scope.pop()) {
             Some(e) => Err(GpuError::Shader { message: e.to_string() }),
-            None => Ok(Pipeline { pipeline, layout }),
+            None => Ok(pipeline),
         }
     }
+}
+
+/// Compiles a dispatch's shader; what is wrong with it goes to the device's error scope.
+pub(super) fn compile(device: &wgpu::Device, dispatch: &Dispatch) -> Pipeline {
+    // The module is not trusted: wgpu adds the checks of indices that the device lacks.
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&dispatch.text)),
+    });
+    let uniform = std::iter::once(BufferBindingType::Uniform);
+    let storage = dispatch.operands.iter().map(|o| BufferBindingType::Storage { read_only: o.access == Access::Read });
+    let entry = |(i, ty)| BindGroupLayoutEntry {
+        binding: i as u32,
+        visibility: ShaderStages::COMPUTE,
+        ty: BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let entries: Vec<BindGroupLayoutEntry> = uniform.chain(storage).enumerate().map(entry).collect();
+    let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+    let layout = device.create_bind_group_layout(&descriptor);
+    let all = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: Some(&all),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    });
+    Pipeline { pipeline, layout }
 }

@@ -78,23 +78,7 @@ impl<'a> GroupKernel<'a> {
 
         let group = self.inside();
         let mut body = Body::new(self.graph, l, &group, facts);
-        let result = node.result();
-        let (memory, flat) = self.output(&mut body, result, &start);
-        body.open(&j.symbol);
-        let filled = body.value(node.operands[1], &[]);
-        body.store(memory, flat, filled);
-        body.close(&j.symbol, AxisKind::Lane, run.clone(), Vec::new());
-        if !guard.is_always() {
-            body.open_if(&p.symbol);
-        }
-        body.open(&j.symbol);
-        let copied = body.value(node.operands[0], &from);
-        let (memory, flat) = self.output(&mut body, result, &inside);
-        body.store(memory, flat, copied);
-        body.close(&j.symbol, AxisKind::Lane, inner.clone(), Vec::new());
-        if !guard.is_always() {
-            body.close_if(guard);
-        }
+        self.fill_and_copy(&mut body, node, [(&start, run), (&inside, inner)], &from, (&p, &j, guard));
         let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
         l.launch(kernel, buffers, self.reason("padding by rows"));
     }
@@ -119,19 +103,36 @@ impl<'a> GroupKernel<'a> {
         guard: Guard,
         (p, j, extent): (&LoopAxis, &LoopAxis, &Dim),
     ) {
-        let result = node.result();
         let own = self.member_index(self.group.members[0], index);
-        let (memory, flat) = self.output(body, result, &own);
-        body.open(&j.symbol);
-        let filled = body.value(node.operands[1], &[]);
-        body.store(memory, flat.clone(), filled);
-        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
-        body.open_if(&p.symbol);
-        body.open(&j.symbol);
-        let inside = body.value(node.operands[0], at);
-        body.store(memory, flat, inside);
-        body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
-        body.close_if(guard);
+        self.fill_and_copy(body, node, [(&own, extent), (&own, extent)], at, (p, j, guard));
+    }
+
+    /// A row of padding, and where the guard holds, the elements of the operand from `from` on over it; each row with its index and
+    /// extent.
+    fn fill_and_copy(
+        &self,
+        body: &mut Body<'_, Lowerer<'a>>,
+        node: &'a Node,
+        [(row, extent), (inside, inner)]: [(&[Dim], &Dim); 2],
+        from: &[Dim],
+        (p, j, guard): (&LoopAxis, &LoopAxis, Guard),
+    ) {
+        let store = |body: &mut Body<'_, Lowerer<'a>>, (value, read), at: &[Dim], extent: &Dim| {
+            let (memory, flat) = self.output(body, node.result(), at);
+            body.open(&j.symbol);
+            let element = body.value(value, read);
+            body.store(memory, flat, element);
+            body.close(&j.symbol, AxisKind::Lane, extent.clone(), Vec::new());
+        };
+        store(body, (node.operands[1], &[]), row, extent);
+        let always = guard.is_always();
+        if !always {
+            body.open_if(&p.symbol);
+        }
+        store(body, (node.operands[0], from), inside, inner);
+        if !always {
+            body.close_if(guard);
+        }
     }
 }
 
