@@ -7,7 +7,8 @@
 Each side runs in a process of its own, one workload a process, round after round, and every other round in the reverse order.
 A peer that is not installed is left out. Before its first round every peer's result is checked against NumPy in double precision,
 and where it can do a row in several ways (layouts of images, implementations of the optimiser) the fastest is kept for all rounds.
-`--compile` adds `torch.compile`, which takes long to compile.
+`--compile` adds `torch.compile`, which takes long to compile. A peer whose least call took more than 2.5 times the fastest peer's
+sits out the rounds that follow.
 
 Ratios are lehr over the fastest peer of the same round, so below 1 lehr is faster: the median over rounds and, in brackets, the
 least and the greatest, for the median of a round's calls (`ms`) and for its least call (`min ms`). A row is won when both medians
@@ -38,6 +39,8 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers")
 PATIENCE = 900
 # Fewer rounds decide nothing.
 DECISIVE = 7
+# A peer whose least call takes this many times the fastest peer's sits out the rounds that follow.
+BEATEN = 2.5
 
 
 class Failed(Exception):
@@ -173,9 +176,16 @@ def measure(row, bench, peers, a, env):
             except Failed as e:
                 print(f"compare.py: {row}, round {k + 1}: {side} failed: {e}", file=sys.stderr)
         rounds.append({s: lines[s] for s in sides if s in lines})
+        sides = contenders(sides, rounds[-1])
     if bench and not any("lehr" in r and len(r) > 1 for r in rounds):
         raise Failed("no round has lehr and a peer")
     return Measured(row, rounds, {p.name: p.kept[row] for p in here})
+
+
+def contenders(sides, lines):
+    """Those of the sides that may still be a row's fastest peer, after a round."""
+    best = min((line["min_ms"] for side, line in lines.items() if side != "lehr"), default=0)
+    return {s: c for s, c in sides.items() if s == "lehr" or s not in lines or lines[s]["min_ms"] <= BEATEN * best}
 
 
 def try_out(row, peers, a, env):
