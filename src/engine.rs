@@ -134,10 +134,19 @@ pub(crate) fn not_built(backend: &str) -> Error {
     Error::Backend(format!("`{backend}` is not in this build; enable the feature `{backend}`"))
 }
 
-/// What native code wants of storage for results that is about to be touched for the first time.
-pub(crate) fn fresh(data: &lehr_ir::Data) {
+/// What native code wants of memory for elements that is about to be touched for the first time: arrays in large pages are also read
+/// faster.
+pub(crate) fn fresh<T>(elements: &[T]) {
     #[cfg(feature = "cpu")]
-    lehr_backends::cpu::prefer_huge_pages(data);
+    lehr_backends::cpu::prefer_huge_pages(elements.as_ptr().cast(), size_of_val(elements));
+    #[cfg(not(feature = "cpu"))]
+    let _ = elements;
+}
+
+/// As [`fresh`], for storage of any type.
+pub(crate) fn fresh_data(data: &lehr_ir::Data) {
+    #[cfg(feature = "cpu")]
+    lehr_backends::cpu::prefer_huge_pages(data.as_ptr(), data.byte_len());
     #[cfg(not(feature = "cpu"))]
     let _ = data;
 }

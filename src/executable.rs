@@ -105,7 +105,7 @@ impl Executable {
         self.take(inputs).map_err(|fault| self.fail(fault, loc.into()))?;
         let mut outputs: SmallVec<[Array; 4]> = SmallVec::new();
         for (dtype, shape) in output_dtypes(&self.program).zip(&self.bound.outputs) {
-            let data = self.recycler.take(dtype, shape.iter().product(), engine::fresh);
+            let data = self.recycler.take(dtype, shape.iter().product(), engine::fresh_data);
             let array = Array::from_recycled(shape, data, &self.recycler);
             outputs.push(array.map_err(|e| Error::internal(e.to_string()))?);
         }

@@ -2,6 +2,8 @@
 
 use lehr_ir::ops::random::{threefry2x32, threefry2x32_lanes};
 
+use crate::engine;
+
 /// How many blocks of a stream are made together.
 const LANES: usize = 16;
 /// Blocks that take about as long to make as a thread to start, ten times over.
@@ -55,36 +57,34 @@ impl Key {
     }
 
     /// What `f` makes of the first blocks of the stream, each of two words. Many are made on several threads.
-    pub(crate) fn draw<T: Send>(self, count: usize, f: impl Fn(u32, u32) -> T + Sync) -> Vec<T> {
+    pub(crate) fn draw<T: Copy + Default + Send>(self, count: usize, f: impl Fn(u32, u32) -> T + Sync) -> Vec<T> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(count / WORTH_A_THREAD).max(1);
-        let part = count.div_ceil(threads);
+        let part = count.div_ceil(threads).max(1);
+        let mut all = vec![T::default(); count];
+        engine::fresh(&all);
         // A block depends on its position alone, so that it does not matter who makes it.
         std::thread::scope(|scope| {
-            let make = |start: usize| self.draw_part(start, part.min(count - start), &f);
-            let others: Vec<_> = (1..threads).map(|t| scope.spawn(move || make(t * part))).collect();
-            let mut all = make(0);
-            all.reserve_exact(count - all.len());
-            for other in others {
-                match other.join() {
-                    Ok(part) => all.extend(part),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+            let mut parts = all.chunks_mut(part).enumerate();
+            let first = parts.next();
+            for (t, out) in parts {
+                let f = &f;
+                scope.spawn(move || self.draw_part(t * part, out, f));
             }
-            all
-        })
+            if let Some((_, out)) = first {
+                self.draw_part(0, out, &f);
+            }
+        });
+        all
     }
 
-    fn draw_part<T>(self, start: usize, count: usize, f: impl Fn(u32, u32) -> T) -> Vec<T> {
-        let mut out = Vec::with_capacity(count);
-        while out.len() < count {
-            let at = |i: usize| (start + out.len() + i) as u64;
+    fn draw_part<T>(self, start: usize, out: &mut [T], f: impl Fn(u32, u32) -> T) {
+        for (k, out) in out.chunks_mut(LANES).enumerate() {
+            let at = |i: usize| (start + k * LANES + i) as u64;
             let counters = [std::array::from_fn(|i| (at(i) >> 32) as u32), std::array::from_fn(|i| at(i) as u32)];
             let [a, b]: [[u32; LANES]; 2] = threefry2x32_lanes(self.0, counters);
-            let left = count - out.len();
-            out.extend(a.iter().zip(&b).take(left).map(|(&a, &b)| f(a, b)));
+            out.iter_mut().zip(a.iter().zip(&b)).for_each(|(out, (&a, &b))| *out = f(a, b));
         }
-        out
     }
 }
 

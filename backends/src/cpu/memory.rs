@@ -26,7 +26,7 @@ impl Aligned {
         self.bytes = Vec::new();
         let len = bytes.next_multiple_of(LINE);
         self.bytes = vec![0; len + LINE];
-        pages::prefer_huge(self.bytes.as_ptr(), self.bytes.len());
+        pages::prefer_huge_pages(self.bytes.as_ptr(), self.bytes.len());
         self.start = self.bytes.as_ptr().align_offset(LINE);
         self.len = len;
         true

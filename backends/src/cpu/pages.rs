@@ -4,18 +4,11 @@
 //! kernels over it, and 32 large ones. Systems that give large pages only to those who ask for them are asked.
 #![expect(unsafe_code, reason = "advice to the system about memory")]
 
-use lehr_ir::Data;
-
 /// From so many bytes on it pays: so much holds a large page of 2 MiB wherever it starts.
 const LARGE: usize = 4 << 20;
 
-/// Asks for large pages for an array's storage, if it is large. Nothing happens where the system has none.
-pub fn prefer_huge_pages(data: &Data) {
-    prefer_huge(data.as_ptr(), data.byte_len());
-}
-
-/// Asks for large pages for the memory that starts here.
-pub(super) fn prefer_huge(start: *const u8, bytes: usize) {
+/// Asks for large pages for the memory that starts here, if it is large. Nothing happens where the system has none.
+pub fn prefer_huge_pages(start: *const u8, bytes: usize) {
     if bytes < LARGE {
         return;
     }
@@ -42,7 +35,7 @@ mod tests {
     fn contents_stay_as_they_are() {
         for n in [0, 1, LARGE - 1, LARGE, 3 * LARGE + 4097] {
             let data: Vec<u8> = (0..n).map(|i| (i % 251) as u8).collect();
-            prefer_huge(data.as_ptr(), n);
+            prefer_huge_pages(data.as_ptr(), n);
             assert!(data.iter().enumerate().all(|(i, &b)| b == (i % 251) as u8), "{n}");
         }
     }

@@ -1,6 +1,8 @@
 //! A fork-join thread pool for kernels that last microseconds.
 //!
-//! One call, [`Pool::for_each`], splits a range into chunks that the threads claim from one atomic counter.
+//! One call, [`Pool::for_each`], splits a range into chunks that the threads claim from one atomic counter. Another,
+//! [`Pool::for_each_apart`], gives each thread a part of the range with a counter of its own, and help with the others' when that is done:
+//! memory is fetched ahead of each thread, and what is fetched in vain or by two costs as much as what is needed.
 //! The caller takes part, so a job never waits for a thread to wake: a worker that comes too late finds the job closed.
 //! Idle workers spin for a short time, so that the next kernel of a plan starts within a microsecond, and then park.
 //!
@@ -58,9 +60,9 @@ impl Pool {
         let extra = threads.saturating_sub(1);
         let shared = Arc::new(Shared {
             state: Line(AtomicU64::new(0)),
-            next: Line(AtomicUsize::new(0)),
+            next: (0..=extra).map(|_| Line(AtomicUsize::new(0))).collect(),
             taken: Line(AtomicBool::new(false)),
-            job: UnsafeCell::new(Job { work: None, items: 0, chunk: 1 }),
+            job: UnsafeCell::new(Job { work: None, items: 0, chunk: 1, parts: 1 }),
             parked: (0..extra).map(|_| Line(AtomicBool::new(false))).collect(),
             panic: Mutex::new(None),
         });
@@ -96,6 +98,16 @@ impl Pool {
     /// A panic of `f` reaches the caller after every thread has left the job.
     /// Ranges that nobody had claimed by then are skipped.
     pub fn for_each(&self, items: usize, grain: usize, f: &Work<'_>) {
+        self.run(items, grain, 1, f);
+    }
+
+    /// As [`Pool::for_each`], but in no certain order: each thread starts with a part of the range for itself, the first with the
+    /// first and so on, and goes on with what the others have left.
+    pub fn for_each_apart(&self, items: usize, grain: usize, f: &Work<'_>) {
+        self.run(items, grain, self.threads(), f);
+    }
+
+    fn run(&self, items: usize, grain: usize, parts: usize, f: &Work<'_>) {
         if items == 0 {
             return;
         }
@@ -109,12 +121,12 @@ impl Pool {
         // The reference is dropped from `job` before this function returns, and no thread is inside the job by then.
         let work = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(f) };
         // SAFETY: `take` gave this thread the job, and `close` of the job before saw the count at zero.
-        unsafe { *self.shared.job.get() = Job { work: Some(work), items, chunk } };
-        self.shared.next.0.store(0, Ordering::Relaxed);
+        unsafe { *self.shared.job.get() = Job { work: Some(work), items, chunk, parts } };
+        self.shared.next.iter().for_each(|next| next.0.store(0, Ordering::Relaxed));
         self.shared.state.0.fetch_add(EPOCH | OPEN, Ordering::SeqCst);
         self.wake(items.div_ceil(chunk) - 1);
 
-        let own = catch_unwind(AssertUnwindSafe(|| self.shared.claim(f, 0, items, chunk)));
+        let own = catch_unwind(AssertUnwindSafe(|| self.shared.claim(f, 0, &Job { work: None, items, chunk, parts })));
         if own.is_err() {
             self.shared.cancel();
         }
@@ -176,12 +188,14 @@ struct Job {
     work: Option<&'static Work<'static>>,
     items: usize,
     chunk: usize,
+    /// How many counters there are to claim from.
+    parts: usize,
 }
 
 struct Shared {
     state: Line<AtomicU64>,
-    /// The next chunk that nobody has claimed.
-    next: Line<AtomicUsize>,
+    /// For each part, the next of its chunks that nobody has claimed.
+    next: Box<[Line<AtomicUsize>]>,
     /// Whether some thread owns the pool.
     taken: Line<AtomicBool>,
     job: UnsafeCell<Job>,
@@ -201,23 +215,27 @@ impl Shared {
             && self.taken.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Runs chunks until none is left.
-    fn claim(&self, work: &Work<'_>, worker: usize, items: usize, chunk: usize) {
+    /// Runs chunks until none is left, those of the worker's own part first.
+    fn claim(&self, work: &Work<'_>, worker: usize, job: &Job) {
+        let &Job { items, chunk, parts, .. } = job;
         let chunks = items.div_ceil(chunk);
-        loop {
-            // The counter holds chunks, not items, so that it cannot overflow.
-            let index = self.next.0.fetch_add(1, Ordering::Relaxed);
-            if index >= chunks {
-                return;
+        for part in (worker..worker + parts).map(|p| p % parts) {
+            let (first, end) = (chunks * part / parts, chunks * (part + 1) / parts);
+            loop {
+                // The counter holds chunks, not items, so that it cannot overflow.
+                let index = first.saturating_add(self.next[part].0.fetch_add(1, Ordering::Relaxed));
+                if index >= end {
+                    break;
+                }
+                let start = index * chunk;
+                work(worker, start..start.saturating_add(chunk).min(items));
             }
-            let start = index * chunk;
-            work(worker, start..start.saturating_add(chunk).min(items));
         }
     }
 
     /// Makes every later claim of this job fail.
     fn cancel(&self) {
-        self.next.0.store(usize::MAX / 2, Ordering::Relaxed);
+        self.next.iter().for_each(|next| next.0.store(usize::MAX / 2, Ordering::Relaxed));
     }
 
     /// Closes the job and waits until every worker has left it.
@@ -247,7 +265,7 @@ impl Shared {
                 // SAFETY: this thread is counted in an open job, whose fields stay unchanged until the count is zero.
                 let job = unsafe { &*self.job.get() };
                 if let Some(work) = job.work {
-                    let run = AssertUnwindSafe(|| self.claim(work, slot + 1, job.items, job.chunk));
+                    let run = AssertUnwindSafe(|| self.claim(work, slot + 1, job));
                     if let Err(payload) = catch_unwind(run) {
                         self.cancel();
                         self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
@@ -297,14 +315,25 @@ mod tests {
 
     /// Every item exactly once, ranges no smaller than the grain, worker indices in bounds.
     fn check_cover(pool: &Pool, items: usize, grain: usize) {
+        for apart in [false, true] {
+            check_cover_by(pool, items, grain, apart);
+        }
+    }
+
+    fn check_cover_by(pool: &Pool, items: usize, grain: usize, apart: bool) {
         let hits: Vec<AtomicU32> = (0..items).map(|_| AtomicU32::new(0)).collect();
-        pool.for_each(items, grain, &|worker, range| {
+        let hit = |worker: usize, range: Range<usize>| {
             assert!(worker < pool.threads());
             assert!(range.len() >= grain || range.end == items, "{range:?} of {items} at grain {grain}");
             for item in range {
                 hits[item].fetch_add(1, Ordering::Relaxed);
             }
-        });
+        };
+        if apart {
+            pool.for_each_apart(items, grain, &hit);
+        } else {
+            pool.for_each(items, grain, &hit);
+        }
         assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1), "{items} items, grain {grain}");
     }
 

@@ -168,7 +168,7 @@ impl Cx<'_> {
                         // SAFETY: see the module's safety argument.
                         unsafe { entry.call(&context, range.start as i64, range.end as i64) };
                     };
-                    self.pool.for_each(*iterations, *grain, &work);
+                    self.pool.for_each_apart(*iterations, *grain, &work);
                 }
                 Command::Contract(p) => {
                     let finish = p.epilogue.and_then(|e| {

@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use super::{Element, Isa};
-use crate::cpu::pages::prefer_huge;
+use crate::cpu::pages::prefer_huge_pages;
 
 /// Cache line, and the widest vector.
 pub(super) const ALIGN: usize = 64;
@@ -87,7 +87,7 @@ impl Buffer {
         // SAFETY: the size is not 0.
         let ptr = unsafe { alloc(layout) };
         let Some(ptr) = NonNull::new(ptr) else { handle_alloc_error(layout) };
-        prefer_huge(ptr.as_ptr(), layout.size());
+        prefer_huge_pages(ptr.as_ptr(), layout.size());
         Buffer { ptr, layout }
     }
 
