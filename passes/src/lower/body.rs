@@ -7,15 +7,17 @@ use std::collections::HashMap;
 
 use lehr_ir::dim::{Dim, Factor, Symbol};
 use lehr_ir::graph::{Def, Graph, Node, NodeId, Value};
+use lehr_ir::kernel::recipes::Function;
 use lehr_ir::kernel::{
     Access, AxisKind, Buffer, Expr, Guard, Kernel, Loop, Memory, Reduction, ScalarOp, Stmt, Tile, Var,
 };
-use lehr_ir::ops::MapEmitter;
+use lehr_ir::ops::{BinaryOp, MapEmitter, Op, ReduceOp};
 use lehr_ir::plan::BufferId;
 use lehr_ir::{Array, DType, Facts, Literal, Loc, Shape};
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
+use super::phases::member_behind;
 use crate::views::{flat_index, is_free};
 
 type Map<K, V> = HashMap<K, V, FxBuildHasher>;
@@ -211,6 +213,24 @@ impl<'a, S: Surroundings> Body<'a, S> {
             frame.values.insert(key, var);
         }
         var
+    }
+
+    /// Whether the node being written has for its operand elements less the greatest of their fold, which this kernel has made: as the
+    /// exponential in a softmax has, which then needs no upper bound.
+    fn is_shifted_by_its_maximum(&self) -> bool {
+        let graph = self.graph;
+        let shifted = self.node.and_then(|id| graph.node(id).operands.first()).map(|v| graph.def(*v));
+        let Some(Def::Node(shifted, _)) = shifted else { return false };
+        let node = graph.node(shifted);
+        let (Op::Binary(BinaryOp::Sub), &[elements, by]) = (&node.op, node.operands.as_slice()) else { return false };
+        let folded = member_behind(graph, by, &|id| matches!(graph.node(id).op, Op::Reduce(_)));
+        folded.is_some_and(|fold| {
+            let fold = graph.node(fold);
+            let greatest = matches!(&fold.op, Op::Reduce(r) if r.op == ReduceOp::Max);
+            greatest
+                && fold.operands.first() == Some(&elements)
+                && matches!(self.kept.get(&fold.result()), Some(Kept::Var(_)))
+        })
     }
 
     fn load_value(&mut self, v: Value, index: &[Dim]) -> Var {
@@ -409,6 +429,8 @@ impl<S: Surroundings> MapEmitter for Body<'_, S> {
         let depth = args.iter().map(|v| self.var_depth[v.0 as usize]).max().unwrap_or(0);
         // The graph's verifier has checked the dtypes; one that fits nothing is caught by the kernel's.
         let dtype = op.result(&dtypes).unwrap_or(dtypes[0]);
+        let bounded = op == ScalarOp::Call(Function::Exp) && dtype == DType::F32 && self.is_shifted_by_its_maximum();
+        let op = if bounded { ScalarOp::Call(Function::ExpBounded) } else { op };
         self.define(depth, dtype, Expr::Apply(op, args.into()))
     }
 

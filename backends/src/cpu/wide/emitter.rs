@@ -10,6 +10,7 @@ use lehr_ir::kernel::{Expr, Guard, Kernel, ScalarOp, Stmt, Var};
 use smallvec::SmallVec;
 
 use super::assembler::{Assembler, at, frame};
+use super::flow::choose;
 use super::frame::Frame;
 use super::segment::{Each, Node, Op, Operand, Segment, V, Wide};
 use super::{Unsupported, WideError, Width, scan};
@@ -88,7 +89,7 @@ impl<'k> Emitter<'k> {
             width,
             asm: Assembler::default(),
             frame: Frame::default(),
-            segment: Segment::default(),
+            segment: Segment::new(width),
             axes: Vec::new(),
             lane: None,
             in_lane: false,
@@ -260,13 +261,13 @@ impl<'k> Emitter<'k> {
             };
             self.set(var, place);
         }
-        let segment = std::mem::take(&mut self.segment);
-        self.emit_nodes(&segment.nodes)
+        let segment = std::mem::replace(&mut self.segment, Segment::new(self.width));
+        self.emit_nodes(&choose(segment.nodes))
     }
 
     /// The operations of a segment that nothing after it uses.
     pub(super) fn take_segment(&mut self) -> Vec<Node<'k>> {
-        let segment = std::mem::take(&mut self.segment);
+        let segment = std::mem::replace(&mut self.segment, Segment::new(self.width));
         segment.variables.iter().for_each(|(var, _)| self.set(*var, Place::Unset));
         segment.nodes
     }

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::Width;
 use super::assembler::{Src, frame};
 use super::emitter::Emitter;
+use super::extremes::Extreme;
 use super::segment::{Bin, Element, Node, Op, Order, Step, V};
 use super::stream::{Base, Fixed, Group, Stream};
 use super::vector::allocatable;
@@ -23,12 +24,14 @@ pub(super) struct Flow {
     /// Registers that keep their meaning over the whole loop.
     kept: u32,
     /// The registers of partial results, by their place in the frame.
-    partials: Vec<(i32, Vec<u8>)>,
+    pub(super) partials: Vec<(i32, Vec<u8>)>,
+    /// Folds by maximum and minimum that need no choice.
+    extremes: Vec<Extreme>,
     /// Loads that are operands of the one operation that uses them.
     folded: Vec<bool>,
 }
 
-/// Turns selections by a comparison that nothing else uses into one operation.
+/// Turns selections by a comparison that nothing else uses into one operation: of what is compared, a minimum or maximum.
 pub(super) fn choose<'k>(mut nodes: Vec<Node<'k>>) -> Vec<Node<'k>> {
     let mut uses = vec![0_u32; nodes.len()];
     nodes.iter().flat_map(|n| &n.args).for_each(|a| uses[a.0 as usize] += 1);
@@ -38,12 +41,31 @@ pub(super) fn choose<'k>(mut nodes: Vec<Node<'k>>) -> Vec<Node<'k>> {
             && let Op::Compare(order, element) = nodes[mask.0 as usize].op
         {
             let [x, y] = [nodes[mask.0 as usize].args[0], nodes[mask.0 as usize].args[1]];
-            nodes[i] = Node { op: Op::Choose(order, element), args: SmallVec::from_iter([x, y, a, b]) };
+            nodes[i] = match extreme(order, element, [x, y, a, b]) {
+                Some((op, args)) => Node { op: Op::Bin(op), args: SmallVec::from_iter(args) },
+                None => Node { op: Op::Choose(order, element), args: SmallVec::from_iter([x, y, a, b]) },
+            };
             // What nobody uses any more is left out.
             nodes[mask.0 as usize] = Node { op: Op::Const(0), args: SmallVec::new() };
         }
     }
     nodes
+}
+
+/// The minimum or maximum that `x` and `y` compare so ? `a` : `b` is: these instructions are made of a comparison and give their second
+/// operand where it does not hold, so NaN and zeros of either sign come out the same.
+fn extreme(order: Order, element: Element, [x, y, a, b]: [V; 4]) -> Option<(Bin, [V; 2])> {
+    // The smaller one first where it holds.
+    let [x, y] = match (element, order) {
+        (Element::F32, Order::Lt) => [x, y],
+        (Element::F32, Order::Gt) => [y, x],
+        _ => return None,
+    };
+    match [a, b] {
+        args if args == [x, y] => Some((Bin::Min, args)),
+        args if args == [y, x] => Some((Bin::Max, args)),
+        _ => None,
+    }
 }
 
 impl<'k> Emitter<'k> {
@@ -67,6 +89,7 @@ impl<'k> Emitter<'k> {
                 flow.partials.push((at.offset, registers));
             }
         }
+        flow.extremes = self.start_extremes(stream, &flow);
         let mut fixed: Vec<(usize, usize)> = (0..stream.nodes.len())
             .filter(|i| stream.fixed[*i].is_some() && !flow.uses[*i].is_empty())
             .map(|i| (flow.uses[i].len(), i))
@@ -83,6 +106,7 @@ impl<'k> Emitter<'k> {
 
     /// Writes partial results back to the frame.
     pub(super) fn end_flow(&mut self, stream: &Stream<'k, '_>, flow: Flow) {
+        self.end_extremes(&flow.extremes, &flow.partials);
         for (offset, registers) in &flow.partials {
             for (i, r) in registers.iter().enumerate() {
                 let to = self.whole_partial(*offset, i);
@@ -110,6 +134,7 @@ impl<'k> Emitter<'k> {
             owner: [None; 32],
             kept: 0,
             partials: Vec::new(),
+            extremes: Vec::new(),
             folded: vec![false; n],
         }
     }
@@ -134,6 +159,9 @@ impl<'k> Emitter<'k> {
     fn flow_node(&mut self, stream: &Stream<'k, '_>, flow: &mut Flow, i: usize, group: Group) -> Result<(), WideError> {
         let node = &stream.nodes[i];
         let mut e = Emission { e: self, stream, flow, i, group };
+        if e.extreme() {
+            return Ok(());
+        }
         match (&node.op, node.args.as_slice()) {
             (Op::Bin(op), &[a, b]) => {
                 let swap = commutes(*op) && e.in_memory(a) && !e.in_memory(b);
@@ -238,6 +266,20 @@ struct Emission<'e, 'k, 's, 'n> {
 }
 
 impl Emission<'_, '_, '_, '_> {
+    /// Emits the operation as part of a fold that needs no choice, if it is one.
+    fn extreme(&mut self) -> bool {
+        let Group::Whole(_) = self.group else { return false };
+        let part = |x: &&Extreme| x.extreme == self.i || x.choice == self.i;
+        let Some(fold) = self.flow.extremes.iter().find(part).copied() else { return false };
+        let Some(partial) = self.partial(fold.offset) else { return false };
+        if let Op::Bin(op) = self.stream.nodes[self.i].op {
+            let element = self.register(fold.element);
+            self.e.fold_extreme(fold, op, partial, element);
+        }
+        self.flow.give(V(self.i as u32), partial);
+        true
+    }
+
     fn args(&self) -> &[V] {
         &self.stream.nodes[self.i].args
     }
@@ -424,6 +466,11 @@ impl Flow {
         self.slot.iter().all(Option::is_none)
     }
 
+    /// The operations that use a value, in order.
+    pub(super) fn uses_of(&self, v: V) -> &[u32] {
+        &self.uses[v.0 as usize]
+    }
+
     /// The first use after operation `i`.
     fn next_use(&self, v: V, i: usize) -> Option<u32> {
         let uses = &self.uses[v.0 as usize];
@@ -448,7 +495,7 @@ fn commutes(op: Bin) -> bool {
     match op {
         Bin::Add | Bin::Mul | Bin::IAdd | Bin::IMul | Bin::And | Bin::Or | Bin::Xor => true,
         Bin::MaxS | Bin::MaxU | Bin::MinS | Bin::MinU => true,
-        Bin::Sub | Bin::Div | Bin::Max | Bin::Min | Bin::ISub => false,
+        Bin::Sub | Bin::Div | Bin::Max | Bin::Min | Bin::Scale | Bin::ISub => false,
         Bin::AndNot | Bin::Shl | Bin::ShrU | Bin::ShrS => false,
     }
 }

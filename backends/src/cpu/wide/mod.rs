@@ -22,6 +22,7 @@ use lehr_ir::kernel::{Combiner, Kernel, ScalarOp};
 mod allocate;
 mod assembler;
 mod emitter;
+mod extremes;
 mod flow;
 mod frame;
 mod index;

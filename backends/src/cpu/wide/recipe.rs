@@ -31,6 +31,12 @@ impl Emit for Segment<'_> {
     fn fma(&mut self, a: V, b: V, c: V) -> V {
         self.push(Op::Fma, &[a, b, c])
     }
+    fn scale(&mut self, p: V, n: impl FnOnce(&mut Self) -> V) -> Option<V> {
+        self.scales.then(|| {
+            let n = n(self);
+            self.bin(Bin::Scale, p, n)
+        })
+    }
     fn neg(&mut self, a: V) -> V {
         let sign = self.constant(SIGN);
         self.bin(Bin::Xor, a, sign)

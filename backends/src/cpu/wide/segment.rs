@@ -7,6 +7,8 @@ use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Combiner, Guard, Memory, ScalarOp, Var};
 use smallvec::SmallVec;
 
+use super::Width;
+
 /// A vector value of the current segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct V(pub(super) u32);
@@ -22,6 +24,8 @@ pub(super) enum Bin {
     Max,
     /// As [`Bin::Max`].
     Min,
+    /// The first times two to the power of the second, rounded once. AVX-512 only.
+    Scale,
     IAdd,
     ISub,
     IMul,
@@ -212,16 +216,28 @@ pub(super) struct Node<'k> {
 }
 
 /// What has been collected.
-#[derive(Default)]
 pub(super) struct Segment<'k> {
     pub(super) nodes: Vec<Node<'k>>,
     /// The variables that stand in it.
     pub(super) variables: Vec<(Var, V)>,
     constants: BTreeMap<u32, V>,
     homes: BTreeMap<i32, V>,
+    /// Whether there is [`Bin::Scale`].
+    pub(super) scales: bool,
 }
 
 impl<'k> Segment<'k> {
+    /// An empty segment.
+    pub(super) fn new(width: Width) -> Self {
+        Self {
+            nodes: Vec::new(),
+            variables: Vec::new(),
+            constants: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            scales: width == Width::Avx512,
+        }
+    }
+
     pub(super) fn push(&mut self, op: Op<'k>, args: &[V]) -> V {
         self.nodes.push(Node { op, args: SmallVec::from_slice(args) });
         V(self.nodes.len() as u32 - 1)

@@ -201,7 +201,7 @@ impl<'k> Emitter<'k> {
         let Some(extent) = known_extent(l) else { return (groups, true) };
         if aligned {
             // What is before the first whole vector makes that something is left whatever the step, so it should be little.
-            while groups > least && 4 * groups as i64 * width > extent {
+            while groups > least && 16 * groups as i64 * width > extent {
                 groups /= 2;
             }
             return (groups, true);

@@ -139,6 +139,8 @@ impl Emitter<'_> {
             Bin::Div => (Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vdivps_ymm_ymm_ymmm256),
             Bin::Max => (Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae, Code::VEX_Vmaxps_ymm_ymm_ymmm256),
             Bin::Min => (Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae, Code::VEX_Vminps_ymm_ymm_ymmm256),
+            // AVX2 has none, and segments for it make none.
+            Bin::Scale => (Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er, Code::INVALID),
             Bin::IAdd => (Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpaddd_ymm_ymm_ymmm256),
             Bin::ISub => (Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsubd_ymm_ymm_ymmm256),
             Bin::IMul => (Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpmulld_ymm_ymm_ymmm256),
@@ -204,7 +206,7 @@ impl Emitter<'_> {
     }
 
     /// Sets k2 where the comparison holds.
-    fn compare_to_mask(&mut self, order: Order, element: Element, a: u8, b: Src) {
+    pub(super) fn compare_to_mask(&mut self, order: Order, element: Element, a: u8, b: Src) {
         let (code, predicate) = match element {
             Element::F32 => (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, float_predicate(order)),
             Element::Signed => (Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8, integer_predicate(order)),

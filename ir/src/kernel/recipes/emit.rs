@@ -30,6 +30,11 @@ pub trait Emit {
     fn div(&mut self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once.
     fn fma(&mut self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `p · 2^n` for the whole number `n` that the function gives, rounded once, or `None` where no single operation does that; the
+    /// recipe then multiplies by powers of two, for the same bits.
+    fn scale(&mut self, _p: Self::V, _n: impl FnOnce(&mut Self) -> Self::V) -> Option<Self::V> {
+        None
+    }
     /// `-a`: the sign bit flipped, of zeros and NaN too.
     fn neg(&mut self, a: Self::V) -> Self::V;
     /// `|a|`: the sign bit cleared.

@@ -16,7 +16,11 @@ pub const LN_2_LOW: f32 = -1.904_654_2e-9;
 pub fn exp<E: Emit>(e: &mut E, x: E::V) -> E::V {
     let x = at_most(e, x, 89.0);
     let x = at_least(e, x, -104.0);
-    let (p, s) = exp_parts(e, x);
+    let (p, t, m) = exp_parts(e, x);
+    if let Some(y) = e.scale(p, |e| e.add(m, m)) {
+        return y;
+    }
+    let s = power_of_two(e, t);
     let p = e.mul(p, s);
     e.mul(p, s)
 }
@@ -70,8 +74,8 @@ pub fn logistic<E: Emit>(e: &mut E, x: E::V) -> E::V {
     e.fma(base, minus_w, base)
 }
 
-/// (p, s) with e^x = p·s·s, p in 0.49 ..= 2.01 and s = 2^m, for x in -170 ..= 170.
-fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
+/// (p, t, m) with e^x = p·2^m·2^m, p in 0.49 ..= 2.01 and 2^m of t, for x in -170 ..= 170.
+fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V, E::V) {
     let (t, m) = round_scaled(e, x, 0.5 * LOG2_E, 127.0);
     let r = reduce(e, x, m, 2.0);
     let p = horner(
@@ -79,14 +83,18 @@ fn exp_parts<E: Emit>(e: &mut E, x: E::V) -> (E::V, E::V) {
         r,
         &[0.000_198_473_53, 0.001_412_232_9, 0.008_334_533, 0.041_660_02, 0.166_666_39, 0.500_000_54, 1.0, 1.0],
     );
-    (p, power_of_two(e, t))
+    (p, t, m)
 }
 
 /// e^x for x in -104 ..= 64.
 fn exp_negative<E: Emit>(e: &mut E, x: E::V) -> E::V {
-    let (q, r, s) = exp_raised(e, x, None);
+    let (q, r, t, n) = exp_reduced(e, x, None, 24.0);
     let one = e.f32(1.0);
     let p = e.fma(q, r, one);
+    if let Some(y) = e.scale(p, |_| n) {
+        return y;
+    }
+    let s = power_of_two(e, t);
     lower(e, p, s)
 }
 
@@ -97,13 +105,19 @@ pub fn exp_raised<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>) -> (E::V, E::V
 
 /// (q, r, s) with e^(x + low) = (1 + q·r)·s·2^-shift, |r| ≤ ln 2 / 2 and s = 2^(n + shift), for n + shift in -126 ..= 127; s is infinite at 128.
 pub fn exp_shifted<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>, shift: f32) -> (E::V, E::V, E::V) {
+    let (q, r, t, _) = exp_reduced(e, x, low, shift);
+    (q, r, power_of_two(e, t))
+}
+
+/// (q, r, t, n) with e^(x + low) = (1 + q·r)·2^n, |r| ≤ ln 2 / 2 and 2^(n + shift) of t.
+fn exp_reduced<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>, shift: f32) -> (E::V, E::V, E::V, E::V) {
     let (t, n) = round_scaled(e, x, LOG2_E, 127.0 + shift);
     let mut r = reduce(e, x, n, 1.0);
     if let Some(low) = low {
         r = e.add(r, low);
     }
     let q = horner(e, r, &[0.001_382_089_5, 0.008_368_671, 0.041_668_262, 0.166_665_21, 0.499_999_94, 1.0]);
-    (q, r, power_of_two(e, t))
+    (q, r, t, n)
 }
 
 /// p·s·2^-24, rounded once: the product p·s is normal.
@@ -125,7 +139,10 @@ pub fn exp2_clamped<E: Emit>(e: &mut E, x: E::V, low: Option<E::V>) -> E::V {
     }
     let p =
         horner(e, f, &[0.000_158_244_19, 0.001_341_772, 0.009_617_065, 0.055_502_728, 0.240_226_55, 0.693_147_24, 1.0]);
-    scale_in_two_steps(e, p, t)
+    match e.scale(p, |_| n) {
+        Some(y) => y,
+        None => scale_in_two_steps(e, p, t),
+    }
 }
 
 /// x - k·n·ln 2 for an integer n below 2^8, with ln 2 in two parts; the first difference is exact.
