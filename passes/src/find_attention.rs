@@ -144,14 +144,33 @@ impl<'g> Walk<'g> {
         }
         let values = (values, matrix(self.graph, values, v.0, v.1, true)?);
 
-        let (e, sums) = self.binary(weights, BinaryOp::Div)?;
-        self.row(sums, ReduceOp::Sum, e)?;
+        let e = self.normalised(weights)?;
         let d = self.unary(e, UnaryOp::Exp)?;
         let (s, tops) = self.binary(d, BinaryOp::Sub)?;
         self.row(tops, ReduceOp::Max, s)?;
         let mut found = self.scores(s, values)?;
         found.flipped = side == 1;
         Some(found)
+    }
+
+    /// What weights are before they are divided by their sums, or multiplied by the reciprocals of these.
+    fn normalised(&mut self, weights: Value) -> Option<Value> {
+        if let Some((e, sums)) = self.binary(weights, BinaryOp::Div) {
+            self.row(sums, ReduceOp::Sum, e)?;
+            return Some(e);
+        }
+        let (x, y) = self.binary(weights, BinaryOp::Mul)?;
+        [(x, y), (y, x)].into_iter().find_map(|(e, by)| {
+            let repeated = self.repeated(by, e)?;
+            let (one, sums) = self.step(repeated).filter(|n| n.op == Op::Binary(BinaryOp::Div)).map(two)?;
+            let fits = self.number(one) == Some(1.0) && self.is_fold(sums, ReduceOp::Sum, e);
+            fits.then(|| {
+                self.enter(by);
+                self.enter(repeated);
+                self.enter(sums);
+                e
+            })
+        })
     }
 
     /// Scores, from the outermost operation on.
@@ -246,23 +265,27 @@ impl<'g> Walk<'g> {
 
     /// Whether a value is a fold of `of` over its last dim, repeated along it.
     fn row(&mut self, v: Value, op: ReduceOp, of: Value) -> Option<()> {
+        let fold = self.repeated(v, of)?;
+        self.is_fold(fold, op, of).then(|| {
+            self.enter(v);
+            self.enter(fold);
+        })
+    }
+
+    /// What a value repeats along the last dim of another.
+    fn repeated(&self, v: Value, of: Value) -> Option<Value> {
         let node = self.step(v)?;
         let Op::Broadcast(b) = &node.op else { return None };
-        let last = self.graph.ty(of).rank() - 1;
-        let fold = node.operands[0];
-        let reduce = self.step(fold)?;
-        let Op::Reduce(r) = &reduce.op else { return None };
-        let fits = b.axes.iter().copied().eq(0..last)
-            && b.shape == self.graph.ty(of).shape
-            && r.op == op
-            && r.axes.as_slice() == [last]
-            && reduce.operands[0] == of;
-        if !fits {
-            return None;
-        }
-        self.enter(v);
-        self.enter(fold);
-        Some(())
+        let shape = &self.graph.ty(of).shape;
+        let fits = b.axes.iter().copied().eq(0..shape.len().checked_sub(1)?) && b.shape == *shape;
+        fits.then_some(node.operands[0])
+    }
+
+    /// Whether a value is a fold of another over its last dim.
+    fn is_fold(&self, v: Value, op: ReduceOp, of: Value) -> bool {
+        let Some(node) = self.step(v) else { return false };
+        let Op::Reduce(r) = &node.op else { return false };
+        r.op == op && r.axes.len() == 1 && r.axes[0] + 1 == self.graph.ty(of).rank() && node.operands[0] == of
     }
 
     /// Whether a value is a product of matrices, scaled or not.

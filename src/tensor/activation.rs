@@ -1,5 +1,6 @@
 //! Activations, and the composites over an axis: softmax and its kin.
 
+use lehr_ir::DType;
 use lehr_ir::attrs::{Attr, Attrs};
 use lehr_ir::loc::Loc;
 
@@ -139,6 +140,8 @@ impl Tensor {
     /// `y (c - Σ c y)`.
     /// # Numerics
     /// The greatest element is subtracted first, so that nothing overflows. A lane that holds NaN or +∞, or only −∞, is NaN.
+    /// The sum, which is 1 or more, divides once: elements are multiplied by its reciprocal, for at most one more unit in the last
+    /// place (half precision, whose reciprocals may be subnormal, divides each).
     /// # Errors
     /// An axis outside the rank.
     /// ```
@@ -155,7 +158,10 @@ impl Tensor {
         let (x, axes, attrs) = self.lanes("softmax", &axis.into_axes(), loc)?;
         let value = |x: &Self| {
             let e = (x - x.max_keepdims(&axes[..])).exp();
-            &e / e.sum_keepdims(&axes[..])
+            match x.dtype() {
+                Some(DType::F16 | DType::BF16) => &e / e.sum_keepdims(&axes[..]),
+                _ => &e * e.sum_axes(&axes[..]).reciprocal().expand_dims(axes[0]),
+            }
         };
         Composite { name: "softmax", attrs, operands: &[&x], loc }.shared_call_with_jvp(&|p| value(&p[0]), &|p, t| {
             let y = value(&p[0]);

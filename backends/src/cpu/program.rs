@@ -32,7 +32,7 @@ pub struct Program {
     /// For each kernel of the plan and of those inside it, by address, its number in the unit.
     entries: FxHashMap<usize, u32>,
     /// Bytes of scratch that any of the kernels takes.
-    scratch: usize,
+    pub(super) scratch: usize,
     pub(super) packed: Shelf,
 }
 
@@ -289,7 +289,7 @@ impl Instance {
             }
         }
         self.arena.reserve(bound.arena + run::SLACK);
-        self.scratch.reserve(self.program.scratch.next_multiple_of(64) * pool.threads());
+        self.scratch.reserve(run::scratch_of_a_worker(&self.program) * pool.threads());
         let memory = run::Memory {
             arena: &mut self.arena,
             scratch: &mut self.scratch,

@@ -32,6 +32,16 @@ pub(super) mod control;
 /// Work of one range handed to a thread, about: scalar operations. Below it, waking another thread costs more than it gives.
 pub(super) const GRAIN: usize = 60_000;
 
+/// Bytes between the scratch of one worker and of the next: processors fetch ahead within a page, so no page has scratch of two, or
+/// one would have its lines taken away by the other all the time.
+pub(super) fn scratch_of_a_worker(program: &Program) -> usize {
+    const PAGE: usize = 4096;
+    match program.scratch.next_multiple_of(64) {
+        0 => 0,
+        bytes => bytes + PAGE,
+    }
+}
+
 /// A pointer that several threads use for disjoint elements.
 #[derive(Clone, Copy)]
 struct Shared<T>(T);
@@ -99,7 +109,7 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
         program,
         bindings: &bound.bindings,
         pool,
-        per_worker: scratch.len() / pool.threads().max(1) / 64 * 64,
+        per_worker: scratch_of_a_worker(program),
         scratch: Shared(scratch.as_mut_ptr()),
         workspace,
         weights,
