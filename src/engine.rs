@@ -134,6 +134,19 @@ pub(crate) fn not_built(backend: &str) -> Error {
     Error::Backend(format!("`{backend}` is not in this build; enable the feature `{backend}`"))
 }
 
+#[cfg(feature = "cpu")]
+pub(crate) use lehr_backends::cpu::{Loops, with_widest_vectors};
+
+#[cfg(not(feature = "cpu"))]
+pub(crate) trait Loops {
+    fn run(self);
+}
+
+#[cfg(not(feature = "cpu"))]
+pub(crate) fn with_widest_vectors(loops: impl Loops) {
+    loops.run();
+}
+
 /// What native code wants of memory for elements that is about to be touched for the first time: arrays in large pages are also read
 /// faster.
 pub(crate) fn fresh<T>(elements: &[T]) {

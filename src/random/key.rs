@@ -5,7 +5,7 @@ use lehr_ir::ops::random::{threefry2x32, threefry2x32_lanes};
 use crate::engine;
 
 /// How many blocks of a stream are made together.
-const LANES: usize = 16;
+const LANES: usize = 128;
 /// Blocks that take about as long to make as a thread to start, ten times over.
 const WORTH_A_THREAD: usize = 1 << 15;
 
@@ -65,25 +65,36 @@ impl Key {
         engine::fresh(&all);
         // A block depends on its position alone, so that it does not matter who makes it.
         std::thread::scope(|scope| {
-            let mut parts = all.chunks_mut(part).enumerate();
+            let parts = all.chunks_mut(part).enumerate();
+            let mut parts = parts.map(|(t, out)| Part { key: self, start: t * part, out, f: &f });
             let first = parts.next();
-            for (t, out) in parts {
-                let f = &f;
-                scope.spawn(move || self.draw_part(t * part, out, f));
+            for part in parts {
+                scope.spawn(move || engine::with_widest_vectors(part));
             }
-            if let Some((_, out)) = first {
-                self.draw_part(0, out, &f);
+            if let Some(part) = first {
+                engine::with_widest_vectors(part);
             }
         });
         all
     }
+}
 
-    fn draw_part<T>(self, start: usize, out: &mut [T], f: impl Fn(u32, u32) -> T) {
-        for (k, out) in out.chunks_mut(LANES).enumerate() {
-            let at = |i: usize| (start + k * LANES + i) as u64;
-            let counters = [std::array::from_fn(|i| (at(i) >> 32) as u32), std::array::from_fn(|i| at(i) as u32)];
-            let [a, b]: [[u32; LANES]; 2] = threefry2x32_lanes(self.0, counters);
-            out.iter_mut().zip(a.iter().zip(&b)).for_each(|(out, (&a, &b))| *out = f(a, b));
+/// Elements of a stream to be made, from a number on.
+struct Part<'a, T, F> {
+    key: Key,
+    start: usize,
+    out: &'a mut [T],
+    f: &'a F,
+}
+
+impl<T, F: Fn(u32, u32) -> T> engine::Loops for Part<'_, T, F> {
+    #[inline(always)]
+    fn run(self) {
+        for (k, out) in self.out.chunks_mut(LANES).enumerate() {
+            let first = (self.start + k * LANES) as u64;
+            let at: [u64; LANES] = std::array::from_fn(|i| first + i as u64);
+            let [a, b] = threefry2x32_lanes(self.key.0, [at.map(|c| (c >> 32) as u32), at.map(|c| c as u32)]);
+            out.iter_mut().zip(a.iter().zip(&b)).for_each(|(out, (&a, &b))| *out = (self.f)(a, b));
         }
     }
 }

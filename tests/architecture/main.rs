@@ -32,6 +32,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/contract/workspace.rs",
     "backends/src/cpu/emit/tests/mod.rs",
     "backends/src/cpu/pages.rs",
+    "backends/src/cpu/widest.rs",
     "backends/src/cpu/pool.rs",
     "backends/src/cpu/program.rs",
     "backends/src/cpu/run.rs",

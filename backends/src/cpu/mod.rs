@@ -4,7 +4,7 @@
 //! memory for temporaries, and for each set of sizes met so far the plan's steps with all numbers worked out.
 //! So a steady call looks up its sizes, fills in the caller's pointers and walks a list; it allocates nothing.
 //!
-//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pages` (advice to the system), `pool`, `contract` and
+//! `unsafe` stands in `code` (calling and freeing code), `run` (raw buffers), `pages` (advice to the system), `widest` (code for what the processor has), `pool`, `contract` and
 //! `attend` (threads, packing, SIMD).
 
 #[expect(unsafe_code, reason = "SIMD kernels over raw buffers")]
@@ -24,9 +24,11 @@ pub mod program;
 mod run;
 pub mod table;
 pub mod wide;
+mod widest;
 
 pub use cache::{Cache, CacheError};
 pub use code::{CompileError, Compiler, Options};
 pub use pages::prefer_huge_pages;
 pub use pool::Pool;
 pub use program::{Instance, Program, RunError};
+pub use widest::{Loops, with_widest_vectors};

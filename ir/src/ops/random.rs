@@ -56,33 +56,46 @@ const PARITY: u32 = 0x1BD1_1BDA;
 /// use lehr_ir::ops::random::threefry2x32;
 /// assert_eq!(threefry2x32([0, 0], [0, 0]), [0x6b20_0159, 0x99ba_4efe]);
 /// ```
+#[inline(always)]
 pub fn threefry2x32(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
-    threefry2x32_lanes(key, counter.map(|c| [c])).map(|[w]| w)
+    let [x, y, z] = [key[0], key[1], PARITY ^ key[0] ^ key[1]];
+    let [odd, even] = [[0, 1, 2, 3].map(|i| ROTATIONS[i]), [4, 5, 6, 7].map(|i| ROTATIONS[i])];
+    // Written out: of a loop over rounds inside a loop over counters, compilers make no vector code.
+    let w = inject(counter, [x, y], 0);
+    let w = inject(four_rounds(w, odd), [y, z], 1);
+    let w = inject(four_rounds(w, even), [z, x], 2);
+    let w = inject(four_rounds(w, odd), [x, y], 3);
+    let w = inject(four_rounds(w, even), [y, z], 4);
+    inject(four_rounds(w, odd), [z, x], 5)
 }
 
-/// [`threefry2x32`] of `N` counters at once, in a form that compilers turn into vector code: all first words, then all second.
+#[inline(always)]
+fn four_rounds([mut a, mut b]: [u32; 2], rotations: [u32; 4]) -> [u32; 2] {
+    for rotation in rotations {
+        a = a.wrapping_add(b);
+        b = b.rotate_left(rotation) ^ a;
+    }
+    [a, b]
+}
+
+#[inline(always)]
+fn inject([a, b]: [u32; 2], key: [u32; 2], number: u32) -> [u32; 2] {
+    [a.wrapping_add(key[0]), b.wrapping_add(key[1]).wrapping_add(number)]
+}
+
+/// [`threefry2x32`] of `N` counters at once, in a form that compilers turn into vector code (a loop over straight-line code): all first
+/// words, then all second.
 ///
 /// ```
 /// use lehr_ir::ops::random::{threefry2x32, threefry2x32_lanes};
 /// let [a, b] = threefry2x32_lanes([7, 9], [[0, 0], [4, 5]]);
 /// assert_eq!([a[1], b[1]], threefry2x32([7, 9], [0, 5]));
 /// ```
+#[inline(always)]
 pub fn threefry2x32_lanes<const N: usize>(key: [u32; 2], counters: [[u32; N]; 2]) -> [[u32; N]; 2] {
-    let schedule = [key[0], key[1], PARITY ^ key[0] ^ key[1]];
     let [mut a, mut b] = counters;
-    let add = |words: &mut [u32; N], w: u32| words.iter_mut().for_each(|x| *x = x.wrapping_add(w));
-    add(&mut a, schedule[0]);
-    add(&mut b, schedule[1]);
-    for round in 0..ROUNDS {
-        for (a, b) in a.iter_mut().zip(&mut b) {
-            *a = a.wrapping_add(*b);
-            *b = b.rotate_left(ROTATIONS[round % 8]) ^ *a;
-        }
-        if round % 4 == 3 {
-            let injection = round / 4 + 1;
-            add(&mut a, schedule[injection % 3]);
-            add(&mut b, schedule[(injection + 1) % 3].wrapping_add(injection as u32));
-        }
+    for (a, b) in a.iter_mut().zip(&mut b) {
+        [*a, *b] = threefry2x32(key, [*a, *b]);
     }
     [a, b]
 }
