@@ -11,9 +11,9 @@ use lehr_passes::PassCx;
 use crate::cache::KernelCounts;
 use crate::error::{Error, Result};
 use crate::function::Source;
-use crate::nan::Trap;
 use crate::options::{Backend, Options};
 use crate::state::Value;
+use crate::trap::Trap;
 
 #[cfg(feature = "cpu")]
 pub(crate) mod cpu;
@@ -77,7 +77,7 @@ pub(crate) struct Call<'a> {
     pub(crate) bindings: &'a Bindings,
     /// The outputs, of the right dtypes and shapes, to be overwritten.
     pub(crate) outputs: &'a mut [Array],
-    /// What looks for NaN in the results before variables change, if that is asked for.
+    /// What looks for NaN in the results and for indices out of range before variables change, if that is asked for.
     pub(crate) trap: Option<&'a Trap<'a>>,
 }
 

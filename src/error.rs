@@ -12,6 +12,7 @@ use lehr_passes::PassError;
 
 use crate::data::DataError;
 use crate::gradcheck::GradCheckError;
+use crate::indices::IndexError;
 use crate::inputs::InputError;
 use crate::nan::NanError;
 use crate::outputs::OutputError;
@@ -61,6 +62,9 @@ pub enum Error {
     /// A result with a NaN, where these are trapped.
     #[error(transparent)]
     Nan(Box<NanError>),
+    /// An index out of range, where these are checked.
+    #[error(transparent)]
+    Index(Box<IndexError>),
     /// Derivatives that differ from finite differences.
     #[error(transparent)]
     GradCheck(Box<GradCheckError>),
@@ -112,6 +116,7 @@ boxed! {
     Pass(PassError);
     Input(InputError);
     Nan(NanError);
+    Index(IndexError);
     GradCheck(GradCheckError);
     Output(OutputError);
     State(StateError);

@@ -13,10 +13,10 @@ use crate::cache::KernelCounts;
 use crate::engine::{self, Call, Values, Workspace};
 use crate::error::{Error, Result};
 use crate::inputs::{Bound, Feed, InputError, InputFault, Inputs, check_dtypes};
-use crate::nan::Trap;
 use crate::outputs::{Outputs, check_targets, output_dtypes};
 use crate::program::{Program, Signature};
 use crate::state::State;
+use crate::trap::Trap;
 
 /// How many dropped result arrays are kept for the next call, for each output.
 const KEPT: usize = 4;
@@ -151,7 +151,9 @@ impl Executable {
         let (code, leaves) = (&self.program.code, &self.program.leaves);
         let (workspace, inputs, slots, bindings) =
             (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
-        let trap = code.options.trap_nan.then(|| Trap { graph: &code.source, signature: &code.signature });
+        let (nan, indices) = (code.options.trap_nan, code.indices.as_ref());
+        let trap =
+            (nan || indices.is_some()).then(|| Trap { graph: &code.source, signature: &code.signature, nan, indices });
         let mut run = |values: Values<'_>| {
             let (sources, updates, data, trap) = (&code.sources, &code.updates, &leaves.data, trap.as_ref());
             code.engine.run(workspace, Call { sources, inputs, values, slots, updates, data, bindings, outputs, trap })

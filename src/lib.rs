@@ -74,6 +74,7 @@ pub mod explain;
 mod from_graph;
 mod function;
 pub mod gradcheck;
+mod indices;
 pub mod init;
 pub mod inputs;
 pub mod losses;
@@ -97,6 +98,7 @@ pub mod tensor;
 #[doc(hidden)]
 pub mod testing;
 pub mod transform;
+mod trap;
 pub mod tree;
 
 pub use cache::{Cache, KernelCounts};
@@ -108,6 +110,7 @@ pub use executable::Executable;
 pub use explain::Explanation;
 pub use function::Function;
 pub use gradcheck::{GradCheck, gradcheck};
+pub use indices::IndexError;
 pub use lehr_ir as ir;
 pub use lehr_ir::target::{DeviceChoice, Vectors};
 pub use lehr_ir::{Array, DType, Dim, Element, Literal, Type};

@@ -2,41 +2,7 @@
 
 use std::fmt;
 
-use lehr_ir::Array;
-use lehr_ir::bindings::Bindings;
-use lehr_ir::eval::trap::{Origin, first_nan, has_nan};
-use lehr_ir::graph::Graph;
-
-use crate::error::Result;
-use crate::program::Signature;
-
-/// What looks for NaN in the results of a call.
-pub(crate) struct Trap<'a> {
-    /// The graph before any pass, whose nodes are the user's.
-    pub(crate) graph: &'a Graph,
-    /// What the function gives.
-    pub(crate) signature: &'a Signature,
-}
-
-impl Trap<'_> {
-    /// Refuses results with a NaN.
-    pub(crate) fn check(
-        &self,
-        args: &[Array],
-        bindings: &Bindings,
-        outputs: &[Array],
-        updates: &[Array],
-    ) -> Result<()> {
-        let named =
-            self.signature.outputs.iter().zip(outputs).map(|((name, _), a)| (format!("the output `{name}`"), a));
-        let variable = |param: u32| &self.graph.params()[param as usize].name;
-        let new = self.graph.updates().iter().zip(updates);
-        let new = new.map(|(u, a)| (format!("the new value of the variable `{}`", variable(u.param)), a));
-        let Some((result, _)) = named.chain(new).find(|(_, a)| has_nan(a)) else { return Ok(()) };
-        let origin = first_nan(self.graph, args, bindings)?;
-        Err(NanError { function: self.signature.name.clone(), result, origin }.into())
-    }
-}
+use lehr_ir::eval::trap::Origin;
 
 /// A result with a NaN.
 #[derive(Clone, PartialEq, Debug)]

@@ -84,6 +84,8 @@ pub struct Options {
     pub passes: PassOptions,
     /// Whether a call that gives a NaN fails, and says where it comes from.
     pub trap_nan: bool,
+    /// Whether calls fail on indices out of range: see [`Options::check_indices`].
+    pub check_indices: bool,
     /// Where native code is kept between processes.
     pub cache: Cache,
     /// Which device runs it, on the backend [`Backend::Gpu`].
@@ -133,6 +135,27 @@ impl Options {
     #[must_use]
     pub fn trap_nan(mut self, trap: bool) -> Self {
         self.trap_nan = trap;
+        self
+    }
+
+    /// The same, where a call fails if an index is out of range: of `take`, of an embedding's rows, of a slice at a position from data.
+    ///
+    /// Without it an embedding takes the nearest row and other operations take zeros, which costs nothing and hides a mistake. The
+    /// error, [`Error::Index`](crate::Error::Index), names the operation, the index and the line of source; variables keep the values they
+    /// had. The reference evaluator computes what indices depend on a second time in each call, loops that have any in full.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let (table, ids) = (Tensor::from([10.0f32, 11.0, 12.0]), Tensor::input("ids", I64, ["n"]));
+    /// let f = Function::new("f").output("y", &table.take(&ids, 0));
+    /// let mut f = f.compile(Options::default().check_indices(true))?;
+    /// assert!(f.run([("ids", [0i64, 2])]).is_ok());
+    /// let e = f.run([("ids", [0i64, 3])]).unwrap_err();
+    /// assert!(e.to_string().starts_with("f: gather: the index 3 at [1] of the indices is outside of 0..=2"), "{e}");
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[must_use]
+    pub fn check_indices(mut self, check: bool) -> Self {
+        self.check_indices = check;
         self
     }
 

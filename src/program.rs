@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lehr_ir::eval::indices::IndexWatch;
 use lehr_ir::expr::Variable;
 use lehr_ir::graph::{Graph, Output};
 use lehr_ir::loc::Loc;
@@ -37,6 +38,8 @@ pub(crate) struct Code {
     /// The variables that updates set, in order, as positions among the variables.
     pub(crate) updates: Vec<usize>,
     pub(crate) options: Options,
+    /// What indices depend on, where they are checked.
+    pub(crate) indices: Option<IndexWatch>,
     pub(crate) records: Vec<PassRecord>,
     pub(crate) compile_time: Duration,
 }
@@ -79,8 +82,9 @@ impl Program {
         });
         let updates = updates.collect();
         let (records, options) = (cx.records().to_vec(), options.clone());
+        let indices = options.check_indices.then(|| IndexWatch::of(&source)).flatten();
         let compile_time = start.elapsed();
-        let code = Code { signature, source, graph, engine, sources, updates, options, records, compile_time };
+        let code = Code { signature, source, graph, engine, sources, updates, options, indices, records, compile_time };
         Ok(Self { code: Arc::new(code), leaves: Arc::new(Leaves { variables, data }) })
     }
 

@@ -11,7 +11,8 @@ use crate::tree::{Path, Tree};
 ///
 /// # Shapes
 /// `weight: [vocabulary, features]`; ids of any shape and integer dtype, the result `[ids…, features]`.
-/// Ids below 0 count as 0, and those beyond the vocabulary as its last.
+/// Ids below 0 count as 0, and those beyond the vocabulary as its last; with [`Options::check_indices`](crate::Options::check_indices)
+/// they are an error of the call.
 /// # Gradient
 /// To the vectors that were looked up, added up where an id occurs again.
 /// # Errors
@@ -45,8 +46,7 @@ impl Embedding {
             let help = "convert them with cast, or give the rows' positions";
             return Tensor::refuse("embedding", &[&self.weight, ids], &rule, help, lehr_ir::Loc::caller());
         }
-        let rows = self.weight.shape().first().and_then(lehr_ir::Dim::as_const).unwrap_or(1).max(1);
-        self.weight.take(&ids.cast(crate::DType::I64).clip(0, rows - 1), 0)
+        self.weight.rows_nearest(ids)
     }
 
     /// The products of features with all vectors, `[…, vocabulary]`: a language model's output that shares its input's weights.

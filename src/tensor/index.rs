@@ -14,7 +14,8 @@ use crate::tensor::operand::Operand;
 impl Tensor {
     /// The slices at positions along an axis, in the order of `indices` (NumPy's `take`).
     ///
-    /// Negative positions count from the end. A position outside the axis gives zeros.
+    /// Negative positions count from the end. A position outside the axis gives zeros, or is an error of the call with
+    /// [`Options::check_indices`](crate::Options::check_indices).
     /// # Shapes
     /// The axis is replaced by the dims of `indices`.
     /// # Gradient
@@ -42,7 +43,8 @@ impl Tensor {
 
     /// The elements at positions along an axis, one position an element (NumPy's `take_along_axis`).
     ///
-    /// Negative positions count from the end. A position outside the axis gives 0.
+    /// Negative positions count from the end. A position outside the axis gives 0, or is an error of the call with
+    /// [`Options::check_indices`](crate::Options::check_indices).
     /// # Shapes
     /// `indices` has the dims of `self` but for the axis; the result has the shape of `indices`.
     /// # Gradient
@@ -142,6 +144,17 @@ impl Tensor {
             combine: how,
         };
         Ok(Self::apply(op, &[self, &vectors, &updates], loc))
+    }
+
+    /// The slices of axis 0 at integers, of those outside the first or last.
+    #[track_caller]
+    pub(crate) fn rows_nearest(&self, indices: &Self) -> Self {
+        let loc = Loc::caller();
+        let nearest = |vectors: Self| {
+            let windows = take_windows(self.shape(), 0, indices.rank());
+            self.gather(&vectors, Gather { mode: OutOfRange::Clip, ..windows }, &loc)
+        };
+        settle(indices.try_expand_dims(-1, &loc).map(nearest))
     }
 
     fn gather(&self, vectors: &Self, op: Gather, loc: &Loc) -> Self {

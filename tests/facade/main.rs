@@ -15,6 +15,7 @@ mod flops;
 mod gradchecks;
 mod implicit;
 mod index;
+mod indices;
 mod jax;
 mod layers;
 mod lstm_digits;

@@ -284,7 +284,8 @@ impl Instance {
         for (place, (dtype, shape)) in outputs.iter_mut().chain(&mut *updates).zip(&bound.results) {
             let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
             if !fits {
-                let data = self.recycler.take(*dtype, shape.iter().product(), |d| prefer_huge_pages(d.as_ptr(), d.byte_len()));
+                let data =
+                    self.recycler.take(*dtype, shape.iter().product(), |d| prefer_huge_pages(d.as_ptr(), d.byte_len()));
                 *place = Array::from_recycled(shape, data, &self.recycler).map_err(EvalError::from)?;
             }
         }

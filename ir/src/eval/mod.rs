@@ -16,6 +16,7 @@ use crate::ops::Arrays;
 use crate::ty::Type;
 
 pub mod elementwise;
+pub mod indices;
 pub mod trap;
 pub mod walk;
 

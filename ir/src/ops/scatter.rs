@@ -203,7 +203,7 @@ impl Scatter {
     }
 
     /// The size of windows along each dim of `x`.
-    fn window_sizes<T: Clone>(&self, rank: usize, updates: &[T], one: &T) -> Vec<T> {
+    pub(crate) fn window_sizes<T: Clone>(&self, rank: usize, updates: &[T], one: &T) -> Vec<T> {
         let windows = self.windows();
         let mut sizes = vec![one.clone(); rank];
         for (d, &w) in windows.kept(rank).zip(&self.update_window_dims) {
