@@ -20,8 +20,9 @@
 //! # Numerics
 //! Drivers assume away what f32 promises. A NaN is recognised by its bits, and `max`, `min` and `ne` are written with that test.
 //! `params.zero`, whose value no compiler knows, hides infinities and NaNs from constant evaluation and, in `keep`, the roundings that
-//! a recipe relies on from reassociation. The sine family selects the NaN of an infinite argument.
-//! Subnormals, division and `fma` are as exact as the device makes them, a zero has any sign, and `x - x` may be 0 whatever `x` is.
+//! a recipe relies on from reassociation; what drivers conclude too much from is hidden in the same way (`hide.rs`). The sine family selects the NaN of an infinite argument.
+//! Subnormals, division and `fma` are as exact as the device makes them, and chains of arithmetic may be reassociated or fused, so that
+//! infinities may meet elsewhere than in the kernel.
 
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::dtype::DType;
@@ -32,6 +33,7 @@ mod barrier;
 #[cfg(test)]
 mod execute;
 pub(in crate::gpu) mod helpers;
+mod hide;
 mod index;
 mod launch;
 mod loops;
