@@ -72,7 +72,7 @@ pub(crate) fn analyse(graph: &Graph, args: &[Array], bounds: &[Bound], rules: Ru
 }
 
 /// Twice the rounding unit of a float dtype, for two evaluations; and the distance of its least numbers.
-fn unit(dtype: DType) -> (f64, f64) {
+pub(crate) fn unit(dtype: DType) -> (f64, f64) {
     match dtype {
         DType::F16 => (0.5f64.powi(10), 0.5f64.powi(24)),
         DType::BF16 => (0.5f64.powi(7), 0.5f64.powi(133)),
@@ -83,7 +83,7 @@ fn unit(dtype: DType) -> (f64, f64) {
 
 /// Units in the last place that an elementary function may be off, over both evaluations.
 /// Narrow floats are computed in `f32` and rounded: what is a fraction of a unit there can take them to the other neighbour.
-fn function_ulp(dtype: DType) -> f64 {
+pub(crate) fn function_ulp(dtype: DType) -> f64 {
     if dtype.size() < 4 { 1.0 } else { 8.0 }
 }
 

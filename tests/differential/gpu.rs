@@ -74,19 +74,8 @@ pub(crate) fn check(case: &Case, device: &Arc<Device>, free: bool) -> Result<Cou
     let bindings = eval::bind(&case.graph, &case.args).map_err(|_| None)?;
     let want = bound::evaluate(&case.graph, &case.args, Rules { bindings: &bindings, free }).map_err(|_| None)?;
     let fail = |e: &dyn std::fmt::Display| Some(format!("{e}\n{}", case.graph));
-    let cx = &mut PassCx::new(PassOptions::default());
-    let plan = compile(case.graph.clone(), &device.target(), cx).map_err(|e| fail(&e))?.plan;
-    let program = Program::new(plan, device).map_err(|e| fail(&e))?;
-    let mut instance = program.instance();
-    let args: Vec<Arg<'_>> = case.args.iter().map(Arg::Host).collect();
-    let (dispatches, hosts) = program.counts();
-    let mut counts = Counts { dispatches, hosts, ..Counts::default() };
-    // The second run also finds the first one's leftovers in the slots.
-    for _ in 0..2 {
-        let mut got = vec![Array::scalar(false); case.graph.outputs().len()];
-        for update in instance.run(&args, &mut got).map_err(|e| fail(&e))? {
-            got.push(update.download().map_err(|e| fail(&e))?);
-        }
+    let (runs, mut counts) = run(case, device).map_err(|e| fail(&e))?;
+    for got in runs {
         for (k, ((w, bounds), g)) in want.values.iter().zip(&want.bounds).zip(&got).enumerate() {
             if (w.dtype(), w.shape()) != (g.dtype(), g.shape()) {
                 return Err(fail(&format!("result {k}: {}{:?}", g.dtype(), g.shape())));
@@ -102,6 +91,26 @@ pub(crate) fn check(case: &Case, device: &Arc<Device>, free: bool) -> Result<Cou
         }
     }
     Ok(counts)
+}
+
+/// What a device makes of a graph, twice: the second run also finds the first one's leftovers in the slots.
+pub(crate) fn run(case: &Case, device: &Arc<Device>) -> Result<(Vec<Vec<Array>>, Counts), String> {
+    let fail = |e: &dyn std::fmt::Display| e.to_string();
+    let cx = &mut PassCx::new(PassOptions::default());
+    let plan = compile(case.graph.clone(), &device.target(), cx).map_err(|e| fail(&e))?.plan;
+    let program = Program::new(plan, device).map_err(|e| fail(&e))?;
+    let mut instance = program.instance();
+    let args: Vec<Arg<'_>> = case.args.iter().map(Arg::Host).collect();
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let mut got = vec![Array::scalar(false); case.graph.outputs().len()];
+        for update in instance.run(&args, &mut got).map_err(|e| fail(&e))? {
+            got.push(update.download().map_err(|e| fail(&e))?);
+        }
+        runs.push(got);
+    }
+    let (dispatches, hosts) = program.counts();
+    Ok((runs, Counts { dispatches, hosts, ..Counts::default() }))
 }
 
 fn agrees(want: &Array, got: &Array, bounds: Option<&[f64]>, i: usize) -> bool {

@@ -9,6 +9,8 @@ mod control;
 mod generate;
 #[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(feature = "gpu")]
+mod not_finite;
 mod random;
 #[cfg(feature = "gpu")]
 mod retype;

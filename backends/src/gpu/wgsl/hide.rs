@@ -24,7 +24,10 @@ impl Printer<'_> {
             ScalarOp::Sub | ScalarOp::Div | ScalarOp::Eq | ScalarOp::Le | ScalarOp::Ge => operands.first(),
             _ => None,
         };
-        let by_zero = matches!(op, ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div | ScalarOp::Fma);
+        let by_zero = matches!(
+            op,
+            ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div | ScalarOp::Fma | ScalarOp::Call(_)
+        );
         let mut names = Vec::new();
         for (i, (var, dtype)) in operands.iter().zip(dtypes).enumerate() {
             let hides = (i > 0 && twin == Some(var)) || (by_zero && self.zeros.contains(var));
