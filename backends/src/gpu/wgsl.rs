@@ -8,8 +8,8 @@
 //! # Mapping
 //! A kernel with lane or reduce loops runs each iteration of its outermost loop in one workgroup: statements outside of those loops
 //! are computed by every invocation alike and stored by the first, lane loops go over the invocations, and `reduce(L)` gives its
-//! virtual lanes to the invocations and combines them in workgroup memory, in exactly the kernel's order. Loops inside of these run
-//! in sequence in each invocation. A kernel without such loops runs one iteration an invocation.
+//! virtual lanes to the invocations and combines them in workgroup memory, the last of them within subgroups where there are any
+//! (`subgroup.rs`), in exactly the kernel's order. Loops inside of these run in sequence in each invocation. A kernel without such loops runs one iteration an invocation.
 //! Iterations are counted over `x`, then `y` of the grid ([`groups`]), because one dimension ends at 65,535.
 //!
 //! # Range
@@ -45,11 +45,13 @@ pub(in crate::gpu) mod recipe;
 mod reduce;
 pub(in crate::gpu) mod source;
 pub(in crate::gpu) mod storage;
+mod subgroup;
 #[cfg(test)]
 mod tests;
 
 pub use launch::launch;
 pub(in crate::gpu) use launch::place;
+pub use subgroup::Subgroups;
 
 /// The most workgroups in one dimension of a grid.
 const MAX_GROUPS: u64 = 65_535;
@@ -69,8 +71,8 @@ pub struct WgslTarget {
     pub i64: bool,
     /// Whether there are 64-bit floats, in storage too.
     pub f64: bool,
-    /// Whether subgroups may be used.
-    pub subgroups: bool,
+    /// The subgroups, if they may be used.
+    pub subgroups: Option<Subgroups>,
 }
 
 impl Default for WgslTarget {
@@ -82,7 +84,7 @@ impl Default for WgslTarget {
             f16: false,
             i64: false,
             f64: false,
-            subgroups: false,
+            subgroups: None,
         }
     }
 }

@@ -49,6 +49,8 @@ pub(in crate::gpu) struct Printer<'k> {
     /// For each buffer, where it is.
     pub(super) places: Vec<Place>,
     pub(super) text: Text,
+    /// Whether `main` has to be told its place in its subgroup.
+    pub(super) needs_subgroups: bool,
     tiles: Vec<String>,
     /// For each size, an expression.
     sizes: Vec<String>,
@@ -88,6 +90,7 @@ impl<'k> Printer<'k> {
             shared: BTreeMap::new(),
             places,
             text: Text::body(),
+            needs_subgroups: false,
             tiles: kernel.tiles.iter().map(|t| names.fresh("tile_", &t.name)).collect(),
             sizes,
             temporaries: 0,
