@@ -3,8 +3,8 @@
 //! A running error analysis: each operation carries the bounds of its operands to its results and adds its own rounding, so that
 //! cancellation, conditioning and the order of sums are taken into account. Operations that are exact, or rounded as IEEE 754
 //! asks, add nothing: what is made by them alone must agree to the bit.
-//! A device may reassociate, distribute and fuse, as WGSL allows: with [`Rules::free`], arithmetic on results of arithmetic adds its
-//! rounding too.
+//! A device may reassociate, distribute and fuse, as WGSL allows: with [`Rules::free`], arithmetic on results of arithmetic adds
+//! its rounding too.
 //! An infinite bound means that nothing is known, as for a comparison of two values that may be equal: the element goes unchecked.
 
 use lehr::ir::bindings::Bindings;

@@ -1,7 +1,8 @@
 //! NaN, infinities, zeros of both signs, subnormal and huge numbers on a device, where the machine has one, against the evaluator.
 //!
-//! One operation that is exact has the evaluator's bits, zeros' signs included. Functions and folds are near it wherever the result is
-//! finite (to [`gpu::SLACK`] of the bounds of random graphs), and equal elsewhere. Two things are open: which NaN, and whether what is subnormal counts as 0, as WGSL allows.
+//! One operation that is exact has the evaluator's bits, zeros' signs included. Functions and folds are near it wherever the result
+//! is finite (to [`gpu::SLACK`] of the bounds of random graphs), and equal elsewhere. Two things are open: which NaN, and whether
+//! what is subnormal counts as 0, as WGSL allows.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ fn operations_of_one_element_agree() {
             // Each is a graph of its own, where nothing else is known of its operands.
             for op in UnaryOp::ALL.iter().copied().filter(|op| *op != UnaryOp::Not) {
                 let exact = !matches!(op.row().scalar, ScalarOp::Call(_) | ScalarOp::Sqrt);
-                // Where a device rounds an `fma` twice, as WGSL allows, sines of large numbers are off by that part of these numbers.
+                // Where a device rounds an `fma` twice, as WGSL allows, sines of large numbers are off by that part of them.
                 let periodic = matches!(op, UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Tan);
                 let x = if periodic { &within(&x, 8.0) } else { &x };
                 compare(checks, op_name(op, dtype), exact, &[x], |b, v| b.unary(op, v[0]));

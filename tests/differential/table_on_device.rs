@@ -2,10 +2,11 @@
 //! gradient in every float, against the evaluator.
 //!
 //! Tolerances are those of random graphs on a device ([`crate::gpu`]): what is exact agrees to the bit, anything else to
-//! [`crate::gpu::SLACK`] bounds. Sums, products and quotients of others are not exact here: WGSL lets drivers reassociate, distribute and
-//! fuse them, and the software one computes `2x + kx` as `(2 + k)x`.
+//! [`crate::gpu::SLACK`] bounds. Sums, products and quotients of others are not exact here: WGSL lets drivers reassociate,
+//! distribute and fuse them, and the software one computes `2x + kx` as `(2 + k)x`.
 //!
-//! Drivers take some tens of milliseconds for a shader that they see first, and all pairs of rows and dtypes are some thousands of shaders.
+//! Drivers take some tens of milliseconds for a shader that they see first, and all pairs of rows and dtypes are some thousands of
+//! shaders.
 //! So each row runs in one dtype, the next row in the next one, unless `LEHR_GPU_TABLE` is `all`, or is a part of the names of the
 //! pairs to run, as in `Tanh in f16`.
 

@@ -1,6 +1,7 @@
 //! The table of operations: for each kind, small graphs with data on which its rules are checked.
 //!
-//! The tests of passes and of devices both include it by its path: neither crate sees the other, and an operation has one set of rows.
+//! The tests of passes and of devices both include it by its path: neither crate sees the other, and an operation has one set of
+//! rows.
 //! The match in [`cases`] is exhaustive, so that an operation without a row does not compile.
 
 pub(crate) mod attention;

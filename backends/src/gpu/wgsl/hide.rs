@@ -1,8 +1,9 @@
 //! Operands that drivers would draw wrong conclusions from, hidden from them.
 //!
-//! WGSL lets a compiler assume that there are no NaNs, no infinities and one zero. So drivers take `x - x` and `x * 0.0` for 0, `x / x`
-//! for 1, `x == x` for true and `x + 0.0` for `x`, all of them wrong for some `x`. What they conclude from is seen in the kernel as well: the same
-//! variable on both sides, or a constant zero. One such operand goes through `keep`, an exclusive or with a word that is always 0.
+//! WGSL lets a compiler assume that there are no NaNs, no infinities and one zero. So drivers may take `x - x` and `x * 0.0` for
+//! 0, `x / x` for 1, `x == x` for true and `x + 0.0` for `x`, all of them wrong for some `x`. What they conclude from is seen in the
+//! kernel as well: the same variable on both sides, or a constant zero. One such operand goes through `keep`, an exclusive or with
+//! a word that is always 0.
 
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Expr, ScalarOp, Var};

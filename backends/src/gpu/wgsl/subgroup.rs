@@ -1,9 +1,9 @@
 //! The last steps of a reduction's tree within subgroups, where invocations pass values on without workgroup memory and barriers.
 //!
-//! The tree is the same, so are the bits. Which invocations form a subgroup is left to the device: each subgroup reads the partial results
-//! by the numbers of its own invocations, and folds them all. So every subgroup comes to the same results, and all invocations
-//! have them without another barrier. As many steps are taken as the smallest subgroup of the device allows, and none where a workgroup
-//! may not be made of full subgroups.
+//! The tree is the same, so are the bits. Which invocations form a subgroup is left to the device: each subgroup reads the partial
+//! results by the numbers of its own invocations, and folds them all. So every subgroup comes to the same results, and all
+//! invocations have them without another barrier. As many steps are taken as the smallest subgroup of the device allows, and none
+//! where a workgroup may not be made of full subgroups.
 
 use smallvec::SmallVec;
 
