@@ -3,6 +3,8 @@
 //! A running error analysis: each operation carries the bounds of its operands to its results and adds its own rounding, so that
 //! cancellation, conditioning and the order of sums are taken into account. Operations that are exact, or rounded as IEEE 754
 //! asks, add nothing: what is made by them alone must agree to the bit.
+//! A device may reassociate, distribute and fuse, as WGSL allows: with [`Rules::free`], arithmetic on results of arithmetic adds
+//! its rounding too.
 //! An infinite bound means that nothing is known, as for a comparison of two values that may be equal: the element goes unchecked.
 
 use lehr::ir::bindings::Bindings;
@@ -22,18 +24,21 @@ pub(crate) struct Bounded {
     pub(crate) bounds: Vec<Bound>,
 }
 
-/// The outputs and then the updates of a graph.
-pub(crate) fn evaluate(graph: &Graph, args: &[Array], bindings: &Bindings) -> Result<Bounded, EvalError> {
-    analyse(graph, args, &vec![None; args.len()], bindings)
+/// By what rules a graph is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'b> {
+    pub(crate) bindings: &'b Bindings,
+    /// Whether chains of sums, products and quotients may be computed in other ways that are equal for real numbers.
+    pub(crate) free: bool,
 }
 
-pub(crate) fn analyse(
-    graph: &Graph,
-    args: &[Array],
-    bounds: &[Bound],
-    bindings: &Bindings,
-) -> Result<Bounded, EvalError> {
-    let cx = EvalCx { bindings };
+/// The outputs and then the updates of a graph.
+pub(crate) fn evaluate(graph: &Graph, args: &[Array], rules: Rules<'_>) -> Result<Bounded, EvalError> {
+    analyse(graph, args, &vec![None; args.len()], rules)
+}
+
+pub(crate) fn analyse(graph: &Graph, args: &[Array], bounds: &[Bound], rules: Rules<'_>) -> Result<Bounded, EvalError> {
+    let cx = EvalCx { bindings: rules.bindings };
     let (mut values, mut errors) = (args.to_vec(), bounds.to_vec());
     for (_, node) in graph.nodes() {
         let xs: Vec<&Array> = node.operands.iter().map(|v| &values[v.index()]).collect();
@@ -41,13 +46,19 @@ pub(crate) fn analyse(
         let (ys, bounds) = if let Op::Call(call) = &node.op {
             let args: Vec<Array> = xs.into_iter().cloned().collect();
             let es: Vec<Bound> = es.into_iter().cloned().collect();
-            let inner = analyse(&call.body, &args, &es, bindings)?;
+            let inner = analyse(&call.body, &args, &es, rules)?;
             (inner.values, inner.bounds)
-        } else if let Some(done) = crate::control::control(&node.op, &xs, &es, bindings)? {
+        } else if let Some(done) = crate::control::control(&node.op, &xs, &es, rules)? {
             done
+        } else if let Some(primitives) = crate::attention::by_primitives(&node.op, &xs) {
+            // The operation rounds once what its primitives round step by step: they bound it too.
+            let args: Vec<Array> = xs.iter().map(|&x| x.clone()).collect();
+            let es: Vec<Bound> = es.into_iter().cloned().collect();
+            (node.op.story().eval(&cx, &xs)?.into_vec(), analyse(&primitives, &args, &es, rules)?.bounds)
         } else {
             let ys = node.op.story().eval(&cx, &xs)?.into_vec();
-            let bounds = (0..ys.len()).map(|i| bound(&node.op, &cx, &xs, &es, &ys, i)).collect::<Result<_, _>>()?;
+            let bounds =
+                (0..ys.len()).map(|i| bound(&node.op, &cx, rules.free, &xs, &es, &ys, i)).collect::<Result<_, _>>()?;
             (ys, bounds)
         };
         values.extend(ys);
@@ -60,24 +71,44 @@ pub(crate) fn analyse(
     })
 }
 
-/// Units in the last place that an elementary function may be off, over both evaluations.
-const FUNCTION_ULP: f64 = 8.0;
-
 /// Twice the rounding unit of a float dtype, for two evaluations; and the distance of its least numbers.
-fn unit(dtype: DType) -> (f64, f64) {
+pub(crate) fn unit(dtype: DType) -> (f64, f64) {
     match dtype {
+        DType::F16 => (0.5f64.powi(10), 0.5f64.powi(24)),
+        DType::BF16 => (0.5f64.powi(7), 0.5f64.powi(133)),
         DType::F32 => (f64::from(f32::EPSILON), f64::from(f32::from_bits(1))),
         _ => (2.0 * f64::EPSILON, f64::from_bits(1)),
     }
 }
 
+/// Units in the last place that an elementary function may be off, over both evaluations.
+/// Narrow floats are computed in `f32` and rounded: what is a fraction of a unit there can take them to the other neighbour.
+pub(crate) fn function_ulp(dtype: DType) -> f64 {
+    if dtype.size() < 4 { 1.0 } else { 8.0 }
+}
+
 fn most(dtype: DType) -> f64 {
-    if dtype == DType::F32 { f64::from(f32::MAX) } else { f64::MAX }
+    match dtype {
+        DType::F16 => 65504.0,
+        DType::BF16 => f64::from(f32::from_bits(0x7f7f_0000)),
+        DType::F32 => f64::from(f32::MAX),
+        _ => f64::MAX,
+    }
+}
+
+/// The least number with all its bits.
+pub(crate) fn normal(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => 0.5f64.powi(14),
+        DType::BF16 | DType::F32 => f64::from(f32::MIN_POSITIVE),
+        _ => f64::MIN_POSITIVE,
+    }
 }
 
 fn bound(
     op: &Op,
     cx: &EvalCx<'_>,
+    free: bool,
     xs: &[&Array],
     es: &[&Bound],
     ys: &[Array],
@@ -86,7 +117,9 @@ fn bound(
     let y = &ys[result];
     let exact = es.iter().all(|e| e.is_none());
     if exact && !rounds(op, y.dtype()) {
-        return Ok(None);
+        // One operation alone is exact. A bound of 0 says that another one on its result may be computed together with it.
+        let first = free && y.dtype().is_float() && matches!(op, Op::Binary(f) if is_arithmetic(*f));
+        return Ok(first.then(|| vec![0.0; y.len()]));
     }
     let x = |i: usize| numbers(xs[i]);
     let e = |i: usize| es[i].clone().unwrap_or_else(|| vec![0.0; xs[i].len()]);
@@ -99,7 +132,7 @@ fn bound(
         }
         Op::Binary(f) => {
             let (a, b, ea, eb) = (x(0), x(1), e(0), e(1));
-            (0..n.len()).map(|i| binary(*f, [a[i], b[i]], [ea[i], eb[i]], n[i], y.dtype())).collect()
+            (0..n.len()).map(|i| binary(*f, free, [a[i], b[i]], [ea[i], eb[i]], n[i], y.dtype())).collect()
         }
         Op::Compare(_) => {
             let (a, b, ea, eb) = (x(0), x(1), e(0), e(1));
@@ -176,9 +209,8 @@ fn bound(
         }
         Op::Scatter(s) => scatter(s, cx, xs, [e(0), e(1), e(2)], y)?,
         Op::RandomBits(_) => unsure_if_any(&[e(0)], n.len()),
-        // These are not generated.
+        // Regions and the primitives of attention are walked through, and operations of other crates are not generated.
         Op::Attention(_) | Op::AttentionTangent(_) | Op::AttentionGrad(_) => vec![f64::INFINITY; n.len()],
-        // Regions are walked through, and operations of other crates are not generated.
         Op::Call(_) | Op::Case(_) | Op::While(_) | Op::Scan(_) | Op::Extern(_) => vec![f64::INFINITY; n.len()],
     };
     for e in &mut out {
@@ -228,7 +260,7 @@ fn unary(f: UnaryOp, x: f64, e: f64, y: f64, dtype: DType) -> f64 {
     }
     let (unit, least) = unit(dtype);
     let own = match f.row().scalar {
-        ScalarOp::Call(_) => FUNCTION_ULP * (unit * y.abs() + least),
+        ScalarOp::Call(_) => function_ulp(dtype) * (unit * y.abs() + least),
         ScalarOp::Sqrt if e > 0.0 => unit * y.abs() + least,
         _ => 0.0,
     };
@@ -288,7 +320,7 @@ fn unary(f: UnaryOp, x: f64, e: f64, y: f64, dtype: DType) -> f64 {
     limited(carried * (1.0 + 4.0 * unit) + own, y, dtype)
 }
 
-fn binary(f: BinaryOp, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DType) -> f64 {
+fn binary(f: BinaryOp, free: bool, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DType) -> f64 {
     let e = ea + eb;
     if !dtype.is_float() {
         return if e > 0.0 { f64::INFINITY } else { 0.0 };
@@ -298,12 +330,15 @@ fn binary(f: BinaryOp, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DTyp
     match f {
         BinaryOp::Pow | BinaryOp::Atan2 if e == 0.0 => {
             if y.is_finite() {
-                limited(FUNCTION_ULP * rounded, y, dtype)
+                limited(function_ulp(dtype) * rounded, y, dtype)
             } else {
                 0.0
             }
         }
+        _ if e == 0.0 && free && is_arithmetic(f) && y.is_finite() => limited(rounded, y, dtype),
         _ if e == 0.0 => 0.0,
+        // An infinity that is exact outweighs any error of the other.
+        BinaryOp::Add | BinaryOp::Sub if y.is_infinite() && (a == y || b.abs() == y.abs()) && e.is_finite() => 0.0,
         BinaryOp::Add | BinaryOp::Sub => limited(e + rounded, y, dtype),
         BinaryOp::Mul => limited(a.abs() * eb + b.abs() * ea + ea * eb + rounded, y, dtype),
         BinaryOp::Div if b.abs() > eb => {
@@ -313,6 +348,11 @@ fn binary(f: BinaryOp, [a, b]: [f64; 2], [ea, eb]: [f64; 2], y: f64, dtype: DTyp
         BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow | BinaryOp::Atan2 => f64::INFINITY,
         BinaryOp::And | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr => f64::INFINITY,
     }
+}
+
+/// The operations that a device reassociates, distributes and fuses.
+fn is_arithmetic(f: BinaryOp) -> bool {
+    matches!(f, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div)
 }
 
 /// What folds an array, over axes or windows.
@@ -340,7 +380,7 @@ fn reduce(op: ReduceOp, folder: &Folder<'_>, x: &Array, e: Vec<f64>, y: &Array) 
             let (product, plain) = (fold(ReduceOp::Prod, wide.clone())?, fold(ReduceOp::Prod, a)?);
             let greatest = fold(ReduceOp::Prod, wide.iter().map(|w| w.max(1.0)).collect())?;
             let smallest = fold(ReduceOp::Prod, wide.iter().map(|w| w.min(1.0)).collect())?;
-            let tiny = if dtype == DType::F32 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+            let tiny = normal(dtype);
             (0..product.len())
                 .map(|i| {
                     // A part of the product may be subnormal, where its relative error has no bound.
@@ -392,7 +432,7 @@ fn scatter(
             let plain = combine(Combine::Mul, x.clone(), u.clone())?;
             let over_one = |v: &[f64]| v.iter().map(|v| v.max(1.0)).collect::<Vec<f64>>();
             let greatest = combine(Combine::Mul, over_one(&wide(&x, &ex)), over_one(&wide(&u, &eu)))?;
-            let tiny = if dtype == DType::F32 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
+            let tiny = normal(dtype);
             let own = |i: usize| terms[i] * (unit * size[i] + (least + tiny) * greatest[i]);
             (0..size.len())
                 .map(|i| {

@@ -15,7 +15,7 @@ use lehr::passes::pass::{PassCx, PassOptions};
 use lehr::passes::pipeline::optimize;
 use lehr_backends::cpu::{Compiler, Options, Pool, Program};
 
-use crate::bound::{self, Bound, numbers};
+use crate::bound::{self, Bound, Rules, numbers};
 use crate::generate::Case;
 
 /// What runs compiled graphs: compilers, a pool of one thread and one of two.
@@ -70,7 +70,7 @@ pub(crate) fn check(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
 fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
     let invalid = |e: eval::EvalError| Failure::Invalid(e.to_string());
     let bindings = eval::bind(&case.graph, &case.args).map_err(invalid)?;
-    let want = bound::evaluate(&case.graph, &case.args, &bindings).map_err(invalid)?;
+    let want = bound::evaluate(&case.graph, &case.args, Rules { bindings: &bindings, free: false }).map_err(invalid)?;
     let mut stats = Stats::default();
 
     let inlined = inline_only(&case.graph)?;

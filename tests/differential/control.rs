@@ -1,12 +1,11 @@
 //! Loops and branches in random graphs: how they are made, and what bounds their results.
 
-use lehr::ir::bindings::Bindings;
 use lehr::ir::eval::{EvalCx, EvalError};
 use lehr::ir::graph::{Builder, ParamKind, Value};
 use lehr::ir::ops::{BinaryOp, Case, CompareOp, Op, Reduce, ReduceOp, Reverse, Scan, UnaryOp, While};
 use lehr::ir::{Array, DType, Dim, Literal, Type};
 
-use crate::bound::{Bound, analyse};
+use crate::bound::{Bound, Rules, analyse};
 use crate::generate::Generator;
 
 impl Generator {
@@ -111,19 +110,14 @@ impl Generator {
 type Bounded = (Vec<Array>, Vec<Bound>);
 
 /// Results and bounds of a loop or branch; `None` for operations that are no such.
-pub(crate) fn control(
-    op: &Op,
-    xs: &[&Array],
-    es: &[&Bound],
-    bindings: &Bindings,
-) -> Result<Option<Bounded>, EvalError> {
+pub(crate) fn control(op: &Op, xs: &[&Array], es: &[&Bound], rules: Rules<'_>) -> Result<Option<Bounded>, EvalError> {
     let mut args: Vec<Array> = xs.iter().map(|&x| x.clone()).collect();
     let mut bounds: Vec<Bound> = es.iter().map(|&e| e.clone()).collect();
     match op {
         Op::Case(case) => {
             let index = args.remove(0).item().map_or(0, |l| l.to_f64() as i64);
             let unsure = bounds.remove(0).is_some_and(|e| e.iter().any(|&e| e > 0.0));
-            let mut done = analyse(&case.branches[case.clamp(index)], &args, &bounds, bindings)?;
+            let mut done = analyse(&case.branches[case.clamp(index)], &args, &bounds, rules)?;
             if unsure {
                 done.bounds = done.values.iter().map(|v| Some(vec![f64::INFINITY; v.len()])).collect();
             }
@@ -131,11 +125,11 @@ pub(crate) fn control(
         }
         Op::While(l) => {
             loop {
-                let go = analyse(&l.cond, &args, &bounds, bindings)?;
+                let go = analyse(&l.cond, &args, &bounds, rules)?;
                 if go.values[0].item() != Some(Literal::from(true)) {
                     break;
                 }
-                let done = analyse(&l.body, &args, &bounds, bindings)?;
+                let done = analyse(&l.body, &args, &bounds, rules)?;
                 args.truncate(l.consts);
                 bounds.truncate(l.consts);
                 args.extend(done.values);
@@ -143,7 +137,7 @@ pub(crate) fn control(
             }
             Ok(Some((args.split_off(l.consts), bounds.split_off(l.consts))))
         }
-        Op::Scan(scan) => scan_rows(scan, args, bounds, bindings).map(Some),
+        Op::Scan(scan) => scan_rows(scan, args, bounds, rules).map(Some),
         _ => Ok(None),
     }
 }
@@ -152,9 +146,9 @@ fn scan_rows(
     scan: &Scan,
     mut args: Vec<Array>,
     mut bounds: Vec<Bound>,
-    bindings: &Bindings,
+    rules: Rules<'_>,
 ) -> Result<Bounded, EvalError> {
-    let cx = EvalCx { bindings };
+    let cx = EvalCx { bindings: rules.bindings };
     let n = cx.size(&scan.length)?;
     let fixed = scan.consts + scan.carries;
     let (rows, row_bounds) = (args.split_off(fixed), bounds.split_off(fixed));
@@ -171,7 +165,7 @@ fn scan_rows(
             xs.push(Array::from_data(shape, x.data().gather(i * len..(i + 1) * len))?);
             es.push(e.as_ref().map(|e| e[i * len..(i + 1) * len].to_vec()));
         }
-        let done = analyse(&scan.body, &xs, &es, bindings)?;
+        let done = analyse(&scan.body, &xs, &es, rules)?;
         for (k, (value, bound)) in done.values.into_iter().zip(done.bounds).enumerate() {
             if k < scan.carries {
                 (args[scan.consts + k], bounds[scan.consts + k]) = (value, bound);

@@ -2,17 +2,28 @@
 //!
 //! `LEHR_SEED` sets the seed of a run, `LEHR_GRAPHS` the number of graphs.
 
+mod attention;
 mod bound;
 mod check;
 mod control;
 mod generate;
 #[cfg(feature = "gpu")]
 mod gpu;
+#[cfg(feature = "gpu")]
+mod not_finite;
 mod random;
+#[cfg(feature = "gpu")]
+mod retype;
 #[cfg(feature = "gpu")]
 mod shaders;
 mod shrink;
 mod sliding;
+#[cfg(feature = "gpu")]
+#[allow(dead_code, reason = "the tests of passes use all of it")]
+#[path = "../table/mod.rs"]
+mod table;
+#[cfg(feature = "gpu")]
+mod table_on_device;
 mod windows;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use wgpu::{Features, Limits};
 use super::adapter::{AdapterFacts, choose, wanted};
 use super::error::GpuError;
 use super::pipeline::Pipelines;
-use super::wgsl::WgslTarget;
+use super::wgsl::{Subgroups, WgslTarget};
 
 /// The most storage buffers of one kernel that are of use: more would make one kernel of everything.
 const MOST_BUFFERS: u32 = 64;
@@ -51,7 +51,7 @@ impl Device {
     /// # Errors
     /// [`GpuError::NoAdapter`], with the adapters that there are; [`GpuError::NoDevice`].
     pub fn open(choice: &DeviceChoice) -> Result<Arc<Self>, GpuError> {
-        let (adapter, AdapterFacts { name, .. }) = choose(choice)?;
+        let (adapter, AdapterFacts { name, subgroup, .. }) = choose(choice)?;
         let (features, limits) = wanted(&adapter);
         let descriptor = wgpu::DeviceDescriptor {
             required_features: features,
@@ -61,7 +61,7 @@ impl Device {
         let opened = pollster::block_on(adapter.request_device(&descriptor));
         let (device, queue) =
             opened.map_err(|e| GpuError::NoDevice { adapter: name.clone(), reason: e.to_string() })?;
-        Ok(Self::new(device, queue, name, features, limits))
+        Ok(Self::new(device, queue, name, (features, subgroup), limits))
     }
 
     /// A device that takes everything and computes nothing, for tests of what is asked of devices.
@@ -69,10 +69,16 @@ impl Device {
         let descriptor = wgpu::DeviceDescriptor::default();
         let (device, queue) = wgpu::Device::noop(&descriptor);
         let limits = device.limits();
-        Self::new(device, queue, "noop".to_owned(), descriptor.required_features, limits)
+        Self::new(device, queue, "noop".to_owned(), (descriptor.required_features, (0, 0)), limits)
     }
 
-    fn new(device: wgpu::Device, queue: wgpu::Queue, name: String, features: Features, limits: Limits) -> Arc<Self> {
+    fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        name: String,
+        has: (Features, (u32, u32)),
+        limits: Limits,
+    ) -> Arc<Self> {
         let faults = Arc::<Faults>::default();
         let seen = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| note(&seen.refused, e.to_string())));
@@ -86,7 +92,7 @@ impl Device {
         Arc::new(Self {
             pipelines: Pipelines::default(),
             live: Arc::default(),
-            target: wgsl_target(features, &limits),
+            target: wgsl_target(has, &limits),
             device,
             queue,
             limits,
@@ -175,14 +181,14 @@ fn note(at: &Mutex<Option<String>>, message: String) {
     at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
 }
 
-fn wgsl_target(features: Features, limits: &Limits) -> WgslTarget {
+fn wgsl_target((features, (least, most)): (Features, (u32, u32)), limits: &Limits) -> WgslTarget {
     WgslTarget {
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MOST_BUFFERS) as usize,
         workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
         f16: features.contains(Features::SHADER_F16),
         i64: features.contains(Features::SHADER_INT64),
         f64: features.contains(Features::SHADER_F64),
-        subgroups: features.contains(Features::SUBGROUP),
+        subgroups: features.contains(Features::SUBGROUP).then_some(Subgroups { least, most, named: false }),
         ..WgslTarget::default()
     }
 }

@@ -11,7 +11,7 @@ use wgpu::util::DeviceExt;
 
 use super::dispatch::{Bound, Dispatch, grid};
 use super::pipeline::{Pipeline, compile};
-use super::wgsl::WgslTarget;
+use super::wgsl::{Subgroups, WgslTarget};
 
 /// A device for tests.
 pub struct Harness {
@@ -42,6 +42,10 @@ pub fn validate(text: &str, rich: bool) {
     let all = naga::valid::Capabilities::all();
     let capabilities = if rich { all } else { naga::valid::Capabilities::default() };
     let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities);
+    if rich {
+        validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+        validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
+    }
     if let Err(e) = validator.validate(&module) {
         panic!("{}\n{text}", e.emit_to_string(text));
     }
@@ -69,15 +73,23 @@ impl Harness {
     fn new() -> Option<Self> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).ok()?;
-        let wanted = wgpu::Features::SHADER_F16 | wgpu::Features::SHADER_INT64 | wgpu::Features::SHADER_F64;
+        let wanted = wgpu::Features::SHADER_F16
+            | wgpu::Features::SHADER_INT64
+            | wgpu::Features::SHADER_F64
+            | wgpu::Features::SUBGROUP;
         let features = adapter.features() & wanted;
-        let limits = adapter.limits();
+        let (limits, info) = (adapter.limits(), adapter.get_info());
         let target = WgslTarget {
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
             i64: features.contains(wgpu::Features::SHADER_INT64),
             f64: features.contains(wgpu::Features::SHADER_F64),
+            subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(Subgroups {
+                least: info.subgroup_min_size,
+                most: info.subgroup_max_size,
+                named: false,
+            }),
             ..WgslTarget::default()
         };
         let descriptor =

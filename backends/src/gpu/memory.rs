@@ -96,7 +96,8 @@ impl Staging {
         });
         device.wait()?;
         let refused = |message: String| GpuError::Refused { message };
-        if told.try_recv() != Ok(true) {
+        // Another thread that waits for this device may be the one that tells, a moment after all work is done.
+        if told.recv() != Ok(true) {
             return Err(refused("a buffer was not mapped".to_owned()));
         }
         let view = slice.get_mapped_range().map_err(|e| refused(e.to_string()))?;

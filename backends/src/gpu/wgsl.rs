@@ -8,20 +8,23 @@
 //! # Mapping
 //! A kernel with lane or reduce loops runs each iteration of its outermost loop in one workgroup: statements outside of those loops
 //! are computed by every invocation alike and stored by the first, lane loops go over the invocations, and `reduce(L)` gives its
-//! virtual lanes to the invocations and combines them in workgroup memory, in exactly the kernel's order. Loops inside of these run
-//! in sequence in each invocation. A kernel without such loops runs one iteration an invocation.
+//! virtual lanes to the invocations and combines them in workgroup memory, the last of them within subgroups where there are any
+//! (`subgroup.rs`), in exactly the kernel's order. Loops inside of these run in sequence in each invocation. A kernel without such
+//! loops runs one iteration an invocation.
 //! Iterations are counted over `x`, then `y` of the grid ([`groups`]), because one dimension ends at 65,535.
 //!
 //! # Range
 //! Index values are `i32` here: all of them must lie within −2^31 .. 2^31 − 1, intermediate sums and products included.
-//! Where the device has 64-bit integers, `i64` variables and index expressions over them have 64 bits; elsewhere they are index values
-//! too, there are no `i64` buffers, and the identity of an `arg_max` or `arg_min` index is the greatest `i32`.
+//! Where the device has 64-bit integers, `i64` variables and index expressions over them have 64 bits; elsewhere they are index
+//! values too, there are no `i64` buffers, and the identity of an `arg_max` or `arg_min` index is the greatest `i32`.
 //!
 //! # Numerics
 //! Drivers assume away what f32 promises. A NaN is recognised by its bits, and `max`, `min` and `ne` are written with that test.
-//! `params.zero`, whose value no compiler knows, hides infinities and NaNs from constant evaluation and, in `keep`, the roundings that
-//! a recipe relies on from reassociation. The sine family selects the NaN of an infinite argument.
-//! Subnormals, division and `fma` are as exact as the device makes them, a zero has any sign, and `x - x` may be 0 whatever `x` is.
+//! `params.zero`, whose value no compiler knows, hides infinities and NaNs from constant evaluation and, in `keep`, the roundings
+//! that a recipe relies on from reassociation; what drivers conclude too much from is hidden in the same way (`hide.rs`). The sine
+//! family selects the NaN of an infinite argument.
+//! Subnormals, division and `fma` are as exact as the device makes them, and chains of arithmetic may be reassociated or fused, so
+//! that infinities may meet elsewhere than in the kernel.
 
 use lehr_ir::dim::{Dim, DimError};
 use lehr_ir::dtype::DType;
@@ -32,6 +35,7 @@ mod barrier;
 #[cfg(test)]
 mod execute;
 pub(in crate::gpu) mod helpers;
+mod hide;
 mod index;
 mod launch;
 mod loops;
@@ -43,11 +47,13 @@ pub(in crate::gpu) mod recipe;
 mod reduce;
 pub(in crate::gpu) mod source;
 pub(in crate::gpu) mod storage;
+mod subgroup;
 #[cfg(test)]
 mod tests;
 
 pub use launch::launch;
 pub(in crate::gpu) use launch::place;
+pub use subgroup::Subgroups;
 
 /// The most workgroups in one dimension of a grid.
 const MAX_GROUPS: u64 = 65_535;
@@ -67,8 +73,8 @@ pub struct WgslTarget {
     pub i64: bool,
     /// Whether there are 64-bit floats, in storage too.
     pub f64: bool,
-    /// Whether subgroups may be used.
-    pub subgroups: bool,
+    /// The subgroups, if they may be used.
+    pub subgroups: Option<Subgroups>,
 }
 
 impl Default for WgslTarget {
@@ -80,7 +86,7 @@ impl Default for WgslTarget {
             f16: false,
             i64: false,
             f64: false,
-            subgroups: false,
+            subgroups: None,
         }
     }
 }

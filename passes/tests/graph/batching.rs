@@ -6,7 +6,6 @@ use lehr_ir::graph::Graph;
 use lehr_passes::batch::vmap;
 use lehr_passes::derivative::value_and_grad;
 
-use crate::derivatives::scalarized;
 use crate::support::{assert_close, plus, run};
 use crate::table::{all_cases, reversible_cases};
 
@@ -20,7 +19,7 @@ fn batching_an_operation_is_a_loop_over_examples() {
 #[test]
 fn batching_a_gradient_is_a_loop_over_examples() {
     for case in reversible_cases() {
-        let graph = scalarized(&case);
+        let graph = case.scalarized();
         let gradient = value_and_grad(&graph, graph.outputs().len() - 1, &case.wrt).unwrap();
         check(&format!("gradient of {}", case.name), &gradient, &case.args);
     }

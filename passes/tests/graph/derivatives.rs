@@ -8,7 +8,7 @@ use lehr_passes::pipeline::optimize;
 use lehr_passes::{PassCx, PassOptions};
 
 use crate::support::{assert_close, close, dot, f64s, plus, random, run};
-use crate::table::{Case, all_cases, reversible_cases};
+use crate::table::{all_cases, reversible_cases};
 
 #[test]
 fn every_operation_has_the_derivative_of_its_definition() {
@@ -20,7 +20,7 @@ fn every_operation_has_the_derivative_of_its_definition() {
 #[test]
 fn every_smooth_operation_has_second_derivatives() {
     for case in reversible_cases().into_iter().filter(|c| c.smooth) {
-        let graph = scalarized(&case);
+        let graph = case.scalarized();
         let output = graph.outputs().len() - 1;
         let gradient = value_and_grad(&graph, output, &case.wrt).unwrap();
         check(&format!("gradient of {}", case.name), &gradient, &case.args, &case.wrt);
@@ -30,7 +30,7 @@ fn every_smooth_operation_has_second_derivatives() {
 #[test]
 fn a_tangent_of_a_gradient_is_a_gradient_of_a_tangent() {
     for case in reversible_cases().into_iter().filter(|c| c.smooth) {
-        let (graph, wrt) = (scalarized(&case), &case.wrt);
+        let (graph, wrt) = (case.scalarized(), &case.wrt);
         let loss = graph.outputs().len() - 1;
         let moves = wrt.iter().map(|&i| random(case.args[i].shape(), -1., 1., 3000 + i as u64));
         let args: Vec<Array> = case.args.iter().cloned().chain(moves).collect();
@@ -54,7 +54,7 @@ fn a_tangent_of_a_gradient_is_a_gradient_of_a_tangent() {
 #[test]
 fn optimized_derivatives_have_the_same_values() {
     for case in reversible_cases() {
-        let graph = scalarized(&case);
+        let graph = case.scalarized();
         let gradient = value_and_grad(&graph, graph.outputs().len() - 1, &case.wrt).unwrap();
         let options = PassOptions { verify: true, ..PassOptions::default() };
         let optimized = optimize(gradient.clone(), &mut PassCx::new(options)).unwrap();
@@ -69,7 +69,7 @@ fn optimized_derivatives_have_the_same_values() {
 #[test]
 fn derivatives_have_text() {
     for case in reversible_cases().into_iter().filter(|c| c.name != "extern") {
-        let graph = scalarized(&case);
+        let graph = case.scalarized();
         let gradient = value_and_grad(&graph, graph.outputs().len() - 1, &case.wrt).unwrap();
         let text = gradient.to_string();
         let parsed = Graph::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -147,30 +147,6 @@ fn updates_stay() {
         let [update] = derived.updates() else { panic!("{derived}") };
         assert_eq!(derived.def_node(update.value).unwrap().op.name(), "mul");
     }
-}
-
-/// The case's graph with one output more: all inexact outputs times fixed weights, summed.
-pub(crate) fn scalarized(case: &Case) -> Graph {
-    let graph = &case.graph;
-    let mut b = Builder::with_graph(graph.clone());
-    let mut total = None;
-    for (i, o) in graph.outputs().iter().enumerate() {
-        let ty = graph.ty(o.value).clone();
-        if !ty.dtype.is_inexact() {
-            continue;
-        }
-        let shape = ty.static_shape().unwrap();
-        let weights = b.constant(random(&shape, 0.5, 1.5, 100 + i as u64));
-        let w = b.mul(o.value, weights).unwrap();
-        let axes: Vec<usize> = (0..shape.len()).collect();
-        let s = b.sum(w, &axes).unwrap();
-        total = Some(match total {
-            None => s,
-            Some(t) => b.add(t, s).unwrap(),
-        });
-    }
-    b.output("loss", total.unwrap());
-    b.finish()
 }
 
 /// Compares `jvp` with central differences, and `vjp` with `jvp`.

@@ -11,8 +11,6 @@ mod reverse_rules;
 mod rule_examples;
 mod rules;
 mod support;
+#[path = "../../../tests/table/mod.rs"]
 mod table;
-mod table_attention;
-mod table_control;
-mod table_windows;
 mod windows;

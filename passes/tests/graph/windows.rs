@@ -15,7 +15,7 @@ use lehr_passes::{Pass, PassCx, PassOptions};
 use proptest::prelude::*;
 
 use crate::support::{build, run};
-use crate::table_windows::{all_convolutions, all_windows, large_windows, window};
+use crate::table::windows::{all_convolutions, all_windows, large_windows, window};
 
 type Fired = BTreeMap<&'static str, u32>;
 

@@ -156,3 +156,45 @@ fn random_kernels_give_what_the_interpreter_gives() {
     assert!(failed.is_empty(), "seeds {failed:?} of {ran}");
     assert!(ran >= 20, "{ran} ran");
 }
+
+#[test]
+fn reductions_by_subgroups_have_the_bits_of_the_kernel() {
+    let Some(device) = harness::device() else { return };
+    let (rows, n) = (3, 77);
+    let all = rows * n;
+    for lanes in [2, 4, 32, 64, 256] {
+        let text = format!(
+            "kernel @k(read x: f32[{all}], write s: f32[{rows}], write m: f32[{rows}], write least: i32[{rows}]) {{
+  parallel i in 0..{rows} {{
+    reduce({lanes}) j in 0..{n} {{
+      %0 = load x[i*{n} + j]
+    }} -> %1 = sum(%0)
+    reduce({lanes}) j in 0..{n} {{
+      %2 = load x[i*{n} + j]
+      %3 = convert.i32 %2
+    }} -> %4 = max(%2), %5 = min(%3)
+    store s[i], %1
+    store m[i], %4
+    store least[i], %5
+  }}
+}}"
+        );
+        let kernel = Kernel::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        if device.target.subgroups.is_some_and(|s| s.least > 1 && device.target.workgroup_size % s.most == 0) {
+            let text = super::print(&kernel, &device.target).expect("is in scope");
+            assert!(text.contains("subgroupShuffleDown"), "{text}");
+        }
+        let mut x = BufferData::zeros(DType::F32, all).expect("is a real dtype");
+        for i in 0..all {
+            // Sums that depend on their order, and in the last row a NaN.
+            let number = if i == 200 { f32::NAN } else { ((i * 37) % 71) as f32 / 7.0 };
+            assert!(x.set_bits(i, u64::from(number.to_bits())));
+        }
+        let zeros = |d| BufferData::zeros(d, rows).expect("is a real dtype");
+        let buffers = vec![x, zeros(DType::F32), zeros(DType::F32), zeros(DType::I32)];
+        let [got, want] = both(device, arbitrary::Case { kernel, sizes: Vec::new(), buffers }).expect("has text");
+        for (g, w) in got.iter().zip(&want) {
+            assert!(same(g, w), "{lanes} lanes: {g:?}, not {w:?}");
+        }
+    }
+}

@@ -30,6 +30,9 @@ helpers! {
     Keep [] "fn keep(x: f32) -> f32 {
   return bitcast<f32>(bitcast<u32>(x) ^ params.zero);
 }";
+    KeepF64 [] "fn keep_f64(x: f64) -> f64 {
+  return bitcast<f64>(bitcast<u64>(x) ^ u64(params.zero));
+}";
     MaxF32 [IsNan] "fn max_f32(a: f32, b: f32) -> f32 {
   return select(b, a, is_nan(a) | ((a > b) & !is_nan(b)));
 }";

@@ -101,6 +101,9 @@ impl Printer<'_> {
             let name = self.tile_name(i);
             source.share(name, ty, storage::bytes(ty), u64::from(tile.len.max(1)));
         }
+        if self.needs_subgroups {
+            source.use_subgroups();
+        }
         let (helpers, text) = self.into_text();
         source.help(helpers);
         source.append(text);

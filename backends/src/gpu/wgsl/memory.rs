@@ -46,6 +46,7 @@ impl<'k> Printer<'k> {
 
     fn define_expr(&mut self, var: Var, expr: &Expr) -> Result<(), WgslError> {
         self.note_origin(var, expr);
+        self.note_zero(var, expr);
         match expr {
             Expr::Const(literal) => {
                 let text = self.literal(literal)?;
@@ -58,7 +59,7 @@ impl<'k> Printer<'k> {
             Expr::Load { memory, index, guard, other } => self.load(var, *memory, index, guard, *other),
             Expr::Apply(op, operands) => {
                 let dtypes: SmallVec<[DType; 3]> = operands.iter().map(|v| self.dtype(*v)).collect::<Result<_, _>>()?;
-                let names: Vec<String> = operands.iter().map(|v| var_name(*v)).collect();
+                let names = self.operands(*op, &dtypes, operands);
                 let text = self.apply(*op, &dtypes, &names)?;
                 self.define(var, &text)
             }

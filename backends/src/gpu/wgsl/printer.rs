@@ -1,6 +1,6 @@
 //! The state of printing one kernel, and the module around its body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lehr_ir::dim::Symbol;
 use lehr_ir::dtype::DType;
@@ -42,11 +42,15 @@ pub(in crate::gpu) struct Printer<'k> {
     pub(super) touched: Touched,
     /// For each variable, whether it depends on what memory holds.
     pub(super) from_memory: Vec<bool>,
+    /// Variables that are constant zeros.
+    pub(super) zeros: BTreeSet<Var>,
     /// Arrays in workgroup memory for partial results: by type and number, with their length.
     pub(super) shared: BTreeMap<(&'static str, usize), u32>,
     /// For each buffer, where it is.
     pub(super) places: Vec<Place>,
     pub(super) text: Text,
+    /// Whether `main` has to be told its place in its subgroup.
+    pub(super) needs_subgroups: bool,
     tiles: Vec<String>,
     /// For each size, an expression.
     sizes: Vec<String>,
@@ -82,9 +86,11 @@ impl<'k> Printer<'k> {
             axes: Vec::new(),
             touched: Touched::default(),
             from_memory: vec![false; kernel.vars.len()],
+            zeros: BTreeSet::new(),
             shared: BTreeMap::new(),
             places,
             text: Text::body(),
+            needs_subgroups: false,
             tiles: kernel.tiles.iter().map(|t| names.fresh("tile_", &t.name)).collect(),
             sizes,
             temporaries: 0,

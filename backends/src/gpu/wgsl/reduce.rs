@@ -8,10 +8,10 @@ use super::WgslError;
 use super::printer::{Printer, var_name};
 
 /// A reduction while its loop is printed.
-struct Fold<'k> {
-    reduction: &'k Reduction,
+pub(super) struct Fold<'k> {
+    pub(super) reduction: &'k Reduction,
     /// The dtypes of its values.
-    dtypes: SmallVec<[DType; 2]>,
+    pub(super) dtypes: SmallVec<[DType; 2]>,
     /// The names of its partial results.
     partials: Vec<String>,
 }
@@ -39,8 +39,11 @@ impl<'k> Printer<'k> {
         }
         self.close("}");
         self.line("workgroupBarrier();");
-        if lanes > 1 {
-            self.open(format!("for (var width = {}; width > 0; width >>= 1u) {{", lanes / 2));
+        // How many are left to subgroups, if any are.
+        let many = self.foldable(&folds, lanes);
+        if lanes > many.unwrap_or(1) {
+            let end = many.map_or("> 0".to_owned(), |many| format!(">= {many}"));
+            self.open(format!("for (var width = {}; width {end}; width >>= 1u) {{", lanes / 2));
             self.open(format!("for (var chain = lane; chain < width; chain += {size}) {{"));
             for (fold, arrays) in folds.iter().zip(&shared) {
                 let at = |index: &str| arrays.iter().map(|a| format!("{a}[{index}]")).collect::<Vec<_>>();
@@ -50,11 +53,15 @@ impl<'k> Printer<'k> {
             self.line("workgroupBarrier();");
             self.close("}");
         }
-        for (fold, arrays) in folds.iter().zip(&shared) {
-            for (result, array) in fold.reduction.results.iter().zip(arrays) {
-                self.define(*result, &format!("{array}[0]"))?;
+        if let Some(many) = many {
+            self.fold_in_subgroups(&folds, &shared, many)?;
+        } else {
+            for (fold, arrays) in folds.iter().zip(&shared) {
+                for (result, array) in fold.reduction.results.iter().zip(arrays) {
+                    self.define(*result, &format!("{array}[0]"))?;
+                }
+                self.note_results(fold.reduction);
             }
-            self.note_results(fold.reduction);
         }
         // The arrays serve the next reduction too.
         self.line("workgroupBarrier();");
@@ -140,7 +147,7 @@ impl<'k> Printer<'k> {
     }
 
     /// Folds values into partial results.
-    fn combine(&mut self, fold: &Fold<'_>, partials: &[String], values: &[String]) -> Result<(), WgslError> {
+    pub(super) fn combine(&mut self, fold: &Fold<'_>, partials: &[String], values: &[String]) -> Result<(), WgslError> {
         let dtype = *fold.dtypes.first().ok_or(WgslError::Invalid("a reduction without values"))?;
         let combiner = fold.reduction.combiner;
         let op = match combiner {
@@ -213,7 +220,7 @@ impl<'k> Printer<'k> {
         Ok(all)
     }
 
-    fn note_results(&mut self, reduction: &Reduction) {
+    pub(super) fn note_results(&mut self, reduction: &Reduction) {
         for result in &reduction.results {
             if let Some(slot) = self.from_memory.get_mut(result.0 as usize) {
                 *slot = true;

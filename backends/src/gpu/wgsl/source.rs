@@ -22,6 +22,7 @@ pub(in crate::gpu) struct Source {
     helpers: Helpers,
     functions: Vec<String>,
     main: Text,
+    subgroups: bool,
 }
 
 struct Binding {
@@ -90,6 +91,7 @@ impl Source {
             helpers: Helpers::default(),
             functions: Vec::new(),
             main: Text::body(),
+            subgroups: false,
         }
     }
 
@@ -171,6 +173,11 @@ impl Source {
         self.helpers.extend(helpers);
     }
 
+    /// Has `main` told its place in its subgroup, `subgroup_lane`.
+    pub(in crate::gpu) fn use_subgroups(&mut self) {
+        self.subgroups = true;
+    }
+
     /// Adds lines to `main`.
     pub(in crate::gpu) fn append(&mut self, text: Text) {
         self.main.append(text);
@@ -225,6 +232,9 @@ impl Source {
         if self.bindings.iter().any(|b| b.element == "f16") {
             out.push("enable f16;".to_owned());
         }
+        if self.subgroups && target.subgroups.is_some_and(|s| s.named) {
+            out.push("enable subgroups;".to_owned());
+        }
         out.push("struct Params {".to_owned());
         out.extend(self.words.iter().map(|(name, ty, _)| format!("  {name}: {ty},")));
         out.extend(["}".to_owned(), String::new()]);
@@ -242,6 +252,9 @@ impl Source {
         out.push(format!("@compute @workgroup_size({invocations})"));
         out.push("fn main(".to_owned());
         out.extend(super::printer::BUILTINS.map(|(builtin, parameter)| format!("  @builtin({builtin}) {parameter},")));
+        if self.subgroups {
+            out.push("  @builtin(subgroup_invocation_id) subgroup_lane: u32,".to_owned());
+        }
         out.push(") {".to_owned());
         out.push(self.main.join());
         out.push("}\n".to_owned());

@@ -12,7 +12,7 @@ const ROOMY: WgslTarget = WgslTarget {
     f16: false,
     i64: false,
     f64: false,
-    subgroups: false,
+    subgroups: None,
 };
 
 /// The kernels of a file under `tests/kernels`; lines that begin with a semicolon are the file's test.
@@ -120,6 +120,24 @@ fn who_stores_makes_readers_wait() {
     let body = text.split_once("fn main").expect("an entry point").1;
     assert_eq!(body.matches("workgroupBarrier();").count(), 1, "{text}");
     assert_eq!(body.matches("storageBarrier();").count(), 0, "{text}");
+}
+
+#[test]
+fn reductions_end_within_subgroups() {
+    let of = |least, most, named| WgslTarget { subgroups: Some(Subgroups { least, most, named }), ..ROOMY };
+    let kernel = &file("softmax_row")[0];
+    let text = print(kernel, &of(8, 32, false)).expect("is in scope");
+    crate::gpu::harness::validate(&text, true);
+    insta::assert_snapshot!(text);
+    // Browsers want the extension named, which naga does not know; the rest is the same.
+    let named = print(kernel, &of(8, 32, true)).expect("is in scope");
+    assert_eq!(named.replacen("enable subgroups;\n", "", 1), text);
+    assert!(named.contains("\nenable subgroups;\n") && !text.contains("enable"));
+    // Where a workgroup may not be made of full subgroups, all is as without.
+    let without = print(kernel, &ROOMY).expect("is in scope");
+    for target in [of(4, 128, true), of(1, 1, true), of(0, 0, true)] {
+        assert_eq!(print(kernel, &target).expect("is in scope"), without);
+    }
 }
 
 #[test]

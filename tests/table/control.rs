@@ -6,8 +6,8 @@ use lehr_ir::literal::Literal;
 use lehr_ir::ops::{self, CompareOp, Scan, UnaryOp, While};
 use lehr_ir::{DType, Dim, Type};
 
-use crate::support::{build, f64s, random};
-use crate::table::Case;
+use super::Case;
+use super::build::{build, f64s, random};
 
 fn region(types: &[Type], make: impl FnOnce(&mut Builder, &[Value]) -> Vec<Value>) -> Region {
     Graph::named(build(types, make), "body").into()

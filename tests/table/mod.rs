@@ -1,6 +1,13 @@
 //! The table of operations: for each kind, small graphs with data on which its rules are checked.
 //!
+//! The tests of passes and of devices both include it by its path: neither crate sees the other, and an operation has one set of
+//! rows.
 //! The match in [`cases`] is exhaustive, so that an operation without a row does not compile.
+
+pub(crate) mod attention;
+pub(crate) mod build;
+pub(crate) mod control;
+pub(crate) mod windows;
 
 use std::sync::Arc;
 
@@ -16,7 +23,7 @@ use lehr_ir::ops::{
 use lehr_ir::{DType, Dim, Facts, Rule, Type};
 use smallvec::{SmallVec, smallvec};
 
-use crate::support::{build, random, type_of};
+use build::{build, random, type_of};
 
 /// A graph, data for its parameters, and what to check.
 pub(crate) struct Case {
@@ -59,6 +66,30 @@ impl Case {
     pub(crate) fn rough(mut self) -> Self {
         self.smooth = false;
         self
+    }
+
+    /// The case's graph with one output more: all inexact outputs times fixed weights, summed.
+    pub(crate) fn scalarized(&self) -> Graph {
+        let graph = &self.graph;
+        let mut b = Builder::with_graph(graph.clone());
+        let mut total = None;
+        for (i, o) in graph.outputs().iter().enumerate() {
+            let ty = graph.ty(o.value).clone();
+            if !ty.dtype.is_inexact() {
+                continue;
+            }
+            let shape = ty.static_shape().unwrap();
+            let weights = b.constant(random(&shape, 0.5, 1.5, 100 + i as u64));
+            let w = b.mul(o.value, weights).unwrap();
+            let axes: Vec<usize> = (0..shape.len()).collect();
+            let s = b.sum(w, &axes).unwrap();
+            total = Some(match total {
+                None => s,
+                Some(t) => b.add(t, s).unwrap(),
+            });
+        }
+        b.output("loss", total.unwrap());
+        b.finish()
     }
 }
 
@@ -146,12 +177,12 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
                 Case::op(format!("arg_{max}"), ArgReduce::new(max, 1), vec![random(&[2, 4], -1., 1., 1)]).rough()
             })
             .collect(),
-        OpKind::ReduceWindow => ReduceOp::ALL.iter().flat_map(|&op| crate::table_windows::folds(op)).collect(),
+        OpKind::ReduceWindow => ReduceOp::ALL.iter().flat_map(|&op| windows::folds(op)).collect(),
         OpKind::Dot => dots(),
-        OpKind::Convolution => crate::table_windows::convolutions(),
-        OpKind::Attention => crate::table_attention::attentions(),
-        OpKind::AttentionTangent => crate::table_attention::tangents(),
-        OpKind::AttentionGrad => crate::table_attention::gradients(),
+        OpKind::Convolution => windows::convolutions(),
+        OpKind::Attention => attention::attentions(),
+        OpKind::AttentionTangent => attention::tangents(),
+        OpKind::AttentionGrad => attention::gradients(),
         OpKind::Gather => gathers(),
         OpKind::Scatter => Combine::ALL.into_iter().flat_map(scatters).collect(),
         OpKind::RandomBits => {
@@ -164,9 +195,9 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
             })]
         }
         OpKind::Call => calls(),
-        OpKind::Case => crate::table_control::choices(),
-        OpKind::While => crate::table_control::loops_on_conditions(),
-        OpKind::Scan => crate::table_control::scans(),
+        OpKind::Case => control::choices(),
+        OpKind::While => control::loops_on_conditions(),
+        OpKind::Scan => control::scans(),
         OpKind::Extern => vec![Case::op("extern", cube(), vec![random(&[3], 0.5, 1.5, 1)])],
     }
 }
@@ -357,7 +388,7 @@ pub(crate) fn softmax(shape: &[usize], own: bool) -> Call {
 
 /// `(x * y, sin(x), trunc(y) as i64)`: several results, one of which does not vary.
 pub(crate) fn several() -> Call {
-    let ty = crate::support::f64s(&[3]);
+    let ty = build::f64s(&[3]);
     let body = build(&[ty.clone(), ty], |b, v| {
         let p = b.mul(v[0], v[1]).unwrap();
         let s = b.unary(UnaryOp::Sin, v[0]).unwrap();
@@ -368,7 +399,7 @@ pub(crate) fn several() -> Call {
 
 /// The identity, as a value with a name that a checkpoint can keep.
 pub(crate) fn named(name: &str, shape: &[usize]) -> Call {
-    let body = build(&[crate::support::f64s(shape)], |_, v| v.to_vec());
+    let body = build(&[build::f64s(shape)], |_, v| v.to_vec());
     let mut call = Call::new("named", Arc::new(body.named("named")));
     let attr = lehr_ir::attrs::Attr::Str(name.to_owned());
     call.attrs = lehr_ir::attrs::Attrs::new().with(lehr_passes::derivative::CHECKPOINT_NAME, attr);
@@ -387,7 +418,7 @@ fn calls() -> Vec<Case> {
     });
     let nested = {
         let inner = softmax(&[2, 3], true);
-        let body = build(&[crate::support::f64s(&[2, 3])], |b, v| {
+        let body = build(&[build::f64s(&[2, 3])], |b, v| {
             let y = b.op(inner.into(), &[v[0]]).unwrap();
             let l = b.unary(UnaryOp::Log, y).unwrap();
             vec![b.mul(l, v[0]).unwrap()]
@@ -397,7 +428,7 @@ fn calls() -> Vec<Case> {
     let mut checkpointed = softmax(&[2, 3], false);
     checkpointed.attrs = lehr_ir::attrs::Attrs::new().with_name(lehr_passes::derivative::CHECKPOINT, "nothing");
     let policy = |name: &str, attr: lehr_ir::attrs::Attr| {
-        let body = build(&[crate::support::f64s(&[2, 3]), crate::support::f64s(&[3, 3])], |b, v| {
+        let body = build(&[build::f64s(&[2, 3]), build::f64s(&[3, 3])], |b, v| {
             let h = b.op(DotDims::matmul(0).into(), v).unwrap();
             let y = b.op(named("h", &[2, 3]).into(), &[h]).unwrap();
             vec![b.unary(UnaryOp::Sin, y).unwrap(), b.op(softmax(&[2, 3], false).into(), &[h]).unwrap()]

@@ -3,8 +3,8 @@
 use lehr_ir::array::Array;
 use lehr_ir::ops::{CompareOp, Convolution, ReduceOp, ReduceWindow, Window};
 
-use crate::support::random;
-use crate::table::Case;
+use super::Case;
+use super::build::random;
 
 /// Windows along one dim: stride, padding before and after, dilation of the base and of the window.
 pub(crate) fn window(stride: usize, low: i64, high: i64, base_dilation: usize, window_dilation: usize) -> Window {

@@ -3,8 +3,8 @@
 use lehr_ir::array::Array;
 use lehr_ir::ops::{Attention, AttentionGrad, AttentionTangent, Empty, Scores};
 
-use crate::support::random;
-use crate::table::Case;
+use super::Case;
+use super::build::random;
 
 /// Every combination of what scores may have, with more keys than queries, fewer, and as many.
 fn variants() -> Vec<(String, Scores, [usize; 2])> {
