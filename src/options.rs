@@ -88,6 +88,8 @@ pub struct Options {
     pub cache: Cache,
     /// Which device runs it, on the backend [`Backend::Gpu`].
     pub device: DeviceChoice,
+    /// Whether a device times each of its dispatches.
+    pub time_dispatches: bool,
 }
 
 impl Options {
@@ -172,6 +174,17 @@ impl Options {
     #[must_use]
     pub fn device(mut self, device: impl Into<DeviceChoice>) -> Self {
         self.device = device.into();
+        self
+    }
+
+    /// The same, where a device times each dispatch by its own clock; [`Executable::explain`](crate::Executable::explain) then has
+    /// the times beside the bytes and operations of each step.
+    ///
+    /// It is for looking at a program, whose calls take longer by it. Compilation fails for a device without such a clock
+    /// (`lehr devices` lists `timestamps` where there is one). Other backends have no dispatches.
+    #[must_use]
+    pub fn time_dispatches(mut self, time: bool) -> Self {
+        self.time_dispatches = time;
         self
     }
 

@@ -4,6 +4,7 @@
 mod control;
 mod numbers;
 mod programs;
+mod recording;
 mod training;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

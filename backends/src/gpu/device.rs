@@ -27,6 +27,8 @@ pub struct Device {
     pub(super) live: Arc<Live>,
     pub(super) target: WgslTarget,
     name: String,
+    /// Adapter and driver: what is kept for one is of no use to another.
+    identity: String,
     faults: Arc<Faults>,
 }
 
@@ -83,7 +85,12 @@ impl Device {
                 note(&seen.lost, message);
             }
         });
+        let info = device.adapter_info();
+        let key = wgpu::util::pipeline_cache_key(&info).unwrap_or_default();
+        let wgpu::AdapterInfo { name: adapter, vendor, device: model, driver, driver_info, backend, .. } = info;
+        let identity = format!("{key} {backend} {vendor:x}:{model:x} {adapter:?} {driver:?} {driver_info:?}");
         Arc::new(Self {
+            identity,
             pipelines: Pipelines::default(),
             live: Arc::default(),
             target: wgsl_target(features, &limits),
@@ -98,6 +105,11 @@ impl Device {
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The adapter and its driver, with their versions.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What plans are lowered for.
