@@ -1,6 +1,6 @@
 //! How a function is compiled.
 
-use lehr_ir::target::{DeviceChoice, Vectors};
+use lehr_ir::target::{DeviceChoice, Tuning, Vectors};
 use lehr_passes::PassOptions;
 
 use crate::cache::Cache;
@@ -88,6 +88,8 @@ pub struct Options {
     pub cache: Cache,
     /// Which device runs it, on the backend [`Backend::Gpu`].
     pub device: DeviceChoice,
+    /// Whether a device measures forms of matrix products when a program is compiled.
+    pub tuning: Tuning,
     /// Whether a device times each of its dispatches.
     pub time_dispatches: bool,
 }
@@ -174,6 +176,21 @@ impl Options {
     #[must_use]
     pub fn device(mut self, device: impl Into<DeviceChoice>) -> Self {
         self.device = device.into();
+        self
+    }
+
+    /// The same, where forms of matrix products are measured, or not, when a program is compiled for a device.
+    ///
+    /// A choice holds for the life of a program, and, with a [`Cache`], for those of later processes on the same device and driver.
+    /// [`explain`](crate::explain) shows what was chosen.
+    /// ```
+    /// use lehr::{Options, Tuning};
+    /// assert_eq!(Options::default().tuning, Tuning::Auto);
+    /// assert_eq!(Options::default().tuning(Tuning::Off).tuning, Tuning::Off);
+    /// ```
+    #[must_use]
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
         self
     }
 

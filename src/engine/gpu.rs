@@ -43,7 +43,7 @@ impl Gpu {
             Some(Err(why)) => (None, Some(why.to_string())),
             None => (None, None),
         };
-        let program = Program::with(plan, &device, keep.as_ref())?;
+        let program = Program::with(plan, &device, options.tuning, keep.as_ref())?;
         let timed = options.time_dispatches;
         if timed {
             // A device that cannot is found out here and not in the first call.

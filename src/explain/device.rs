@@ -34,6 +34,9 @@ pub struct DeviceStep {
     pub title: String,
     /// How.
     pub how: DeviceForm,
+    /// The form that was the fastest, if it is a product and forms were measured
+    /// ([`Options::tuning`](crate::Options::tuning)).
+    pub measured: Option<String>,
     /// What it costs, each time it runs.
     pub cost: Cost,
     /// The user's lines that went into it.
@@ -139,7 +142,8 @@ pub(super) fn explain(
             decls.map(|d| &d.len * d.dtype.size() as i64).sum()
         };
         for step in &inner.steps {
-            let how = match form(step, inner, device.shaders()) {
+            let choice = device.choice(step, inner, options.tuning);
+            let how = match form(step, inner, choice, device.shaders()) {
                 Form::Copy => DeviceForm::Copy,
                 Form::Control => DeviceForm::Control,
                 Form::Host(reason) => {
@@ -164,7 +168,8 @@ pub(super) fn explain(
             };
             let (plan, title) = (inner.name.clone(), title(step, inner));
             let cost = super::cost::step_cost(inner, &step.kind);
-            steps.push(DeviceStep { plan, title, how, cost, locs: step.locs.to_vec() });
+            let measured = choice.map(|c| c.to_string());
+            steps.push(DeviceStep { plan, title, how, measured, cost, locs: step.locs.to_vec() });
         }
     }
     let named = |which: &dyn Fn(&Place) -> Option<String>| -> Vec<(String, Dim)> {

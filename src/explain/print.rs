@@ -201,6 +201,9 @@ impl Explanation {
                     writeln!(f, "    on the host: {reason}; reads back {reads} bytes, sends {writes} bytes")?;
                 }
                 DeviceForm::Dispatches(all) => {
+                    if let Some(measured) = &step.measured {
+                        writeln!(f, "    fastest by measurement: {measured}")?;
+                    }
                     for one in all {
                         let groups = self.amount(&one.groups);
                         write!(f, "    s{} in {groups} workgroups on {}", one.shader, one.operands.join(", "))?;

@@ -6,6 +6,7 @@ mod numbers;
 mod programs;
 mod recording;
 mod training;
+mod tuning;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

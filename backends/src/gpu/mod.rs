@@ -31,6 +31,7 @@ mod run;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod tune;
 pub mod wgsl;
 
 pub use adapter::{AdapterFacts, adapters};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lehr_ir::plan::verify::Verified;
 use lehr_ir::plan::{Block, Plan, Step};
+use lehr_ir::target::Tuning;
 use rustc_hash::FxHashMap;
 
 use super::device::Device;
@@ -63,16 +64,24 @@ impl Program {
     /// # Errors
     /// [`GpuError::Shader`]; constants that do not fit the device.
     pub fn new(plan: Verified, device: &Arc<Device>) -> Result<Arc<Self>, GpuError> {
-        Self::with(plan, device, None)
+        Self::with(plan, device, Tuning::Off, None)
     }
 
-    /// As [`Program::new`], with what was kept on disk of the device's shaders, and keeping what is compiled.
+    /// As [`Program::new`], with products in the forms that are fastest by measurement, with what was kept on disk of the device's
+    /// shaders and choices, and keeping what is new.
     ///
     /// # Errors
-    /// As [`Program::new`]. What cannot be read or kept is no error.
-    pub fn with(plan: Verified, device: &Arc<Device>, keep: Option<&Keep>) -> Result<Arc<Self>, GpuError> {
+    /// As [`Program::new`]. What cannot be read, kept or measured is no error.
+    pub fn with(
+        plan: Verified,
+        device: &Arc<Device>,
+        tuning: Tuning,
+        keep: Option<&Keep>,
+    ) -> Result<Arc<Self>, GpuError> {
         let all = plan.with_nested();
-        let formed = |inner: &Plan| inner.steps.iter().map(|s| form(s, inner, &device.target)).collect::<Vec<_>>();
+        device.tune(&all, tuning, keep);
+        let one = |step: &Step, inner: &Plan| form(step, inner, device.choice(step, inner, tuning), &device.target);
+        let formed = |inner: &Plan| inner.steps.iter().map(|s| one(s, inner)).collect::<Vec<_>>();
         let forms: Vec<Vec<Form>> = all.iter().map(|inner| formed(inner)).collect();
         let dispatches = forms.iter().flatten().filter_map(|form| match form {
             Form::Shaders(all) => Some(all),
