@@ -13,6 +13,8 @@ use std::path::PathBuf;
 /// cannot be used, everything is compiled, and [`KernelCounts::refused`] says why; no compilation fails for it.
 /// There is no cache on systems other than Unix.
 ///
+/// On a device it is the driver's compiled shaders that are kept, where `lehr devices` lists a `pipeline cache`.
+///
 /// ```
 /// use lehr::{Cache, Options};
 /// let folder = std::env::temp_dir().join("lehr-doc");
@@ -77,7 +79,7 @@ impl Cache {
     }
 
     /// The folder and the most bytes in it; `None` if there is to be none.
-    #[cfg(feature = "cpu")]
+    #[cfg(any(feature = "cpu", feature = "gpu"))]
     pub(crate) fn resolve(&self) -> Option<(PathBuf, u64)> {
         let folder = match &self.place {
             Place::Off => None,
@@ -101,7 +103,7 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 /// What `LEHR_CACHE` names, else the system.
-#[cfg(feature = "cpu")]
+#[cfg(any(feature = "cpu", feature = "gpu"))]
 fn user_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     match variable("LEHR_CACHE") {
         Some(own) => (own != "off").then(|| PathBuf::from(own)),

@@ -85,6 +85,23 @@ impl Executable {
         self.program.kernel_counts()
     }
 
+    /// How many dispatches all calls so far have recorded for a device, and how long recording them took; zeros elsewhere.
+    pub fn recorded(&self) -> (u64, Duration) {
+        #[cfg(feature = "gpu")]
+        if let Some(kept) = &self.workspace.device {
+            let recorded = kept.recorded();
+            return (recorded.dispatches, recorded.time);
+        }
+        (0, Duration::ZERO)
+    }
+
+    /// How often each dispatch ran so far and how long it took, in all; `None` where that is not measured.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn dispatch_times(&self) -> Option<Vec<(u32, Duration)>> {
+        let times = self.workspace.device.as_ref()?.times()?;
+        Some(times.iter().map(|t| (t.runs, t.total)).collect())
+    }
+
     /// Calls it, giving fresh arrays.
     ///
     /// # Errors

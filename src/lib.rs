@@ -112,7 +112,7 @@ pub use function::Function;
 pub use gradcheck::{GradCheck, gradcheck};
 pub use indices::IndexError;
 pub use lehr_ir as ir;
-pub use lehr_ir::target::{DeviceChoice, Vectors};
+pub use lehr_ir::target::{DeviceChoice, Tuning, Vectors};
 pub use lehr_ir::{Array, DType, Dim, Element, Literal, Type};
 pub use lehr_passes as passes;
 pub use nan::NanError;

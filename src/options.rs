@@ -1,6 +1,6 @@
 //! How a function is compiled.
 
-use lehr_ir::target::{DeviceChoice, Vectors};
+use lehr_ir::target::{DeviceChoice, Tuning, Vectors};
 use lehr_passes::PassOptions;
 
 use crate::cache::Cache;
@@ -90,6 +90,10 @@ pub struct Options {
     pub cache: Cache,
     /// Which device runs it, on the backend [`Backend::Gpu`].
     pub device: DeviceChoice,
+    /// Whether a device measures forms of matrix products when a program is compiled.
+    pub tuning: Tuning,
+    /// Whether a device times each of its dispatches.
+    pub time_dispatches: bool,
 }
 
 impl Options {
@@ -195,6 +199,32 @@ impl Options {
     #[must_use]
     pub fn device(mut self, device: impl Into<DeviceChoice>) -> Self {
         self.device = device.into();
+        self
+    }
+
+    /// The same, where forms of matrix products are measured, or not, when a program is compiled for a device.
+    ///
+    /// A choice holds for the life of a program, and, with a [`Cache`], for those of later processes on the same device and driver.
+    /// [`explain`](crate::explain) shows what was chosen.
+    /// ```
+    /// use lehr::{Options, Tuning};
+    /// assert_eq!(Options::default().tuning, Tuning::Auto);
+    /// assert_eq!(Options::default().tuning(Tuning::Off).tuning, Tuning::Off);
+    /// ```
+    #[must_use]
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
+        self
+    }
+
+    /// The same, where a device times each dispatch by its own clock; [`Executable::explain`](crate::Executable::explain) then has
+    /// the times beside the bytes and operations of each step.
+    ///
+    /// It is for looking at a program, whose calls take longer by it. Compilation fails for a device without such a clock
+    /// (`lehr devices` lists `timestamps` where there is one). Other backends have no dispatches.
+    #[must_use]
+    pub fn time_dispatches(mut self, time: bool) -> Self {
+        self.time_dispatches = time;
         self
     }
 

@@ -7,5 +7,7 @@
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(any(feature = "cpu", feature = "gpu"))]
+pub mod folder;
 #[cfg(feature = "gpu")]
 pub mod gpu;

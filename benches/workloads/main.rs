@@ -1,8 +1,10 @@
-//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp|gpu] [--threads N] [--vectors V] [--into] [--explain] [--cache] [--first]`.
+//! The workload runner: `cargo bench --bench workloads -- [NAME ...] [--backend cpu|interp|gpu] [--threads N] [--vectors V] [--into] [--explain] [--timed] [--cache] [--first]`.
 //!
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"init_mb":…,"out":"fresh"}`.
 //! With `--explain`, the kernels of each workload and their machine code go to stderr.
+//! With `--backend gpu`, `"dispatches"` of a call and `"encode_us"`, the time to record one, are there too; with `--timed`, the device
+//! times each dispatch, and the times go to stderr.
 //! With `--cache`, code is kept from process to process in the user's cache folder, and taken from there; else nothing is.
 //! With `--first`, the first call is the only one, which profilers like.
 //! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.
@@ -29,6 +31,8 @@ pub struct Config {
     pub into: bool,
     /// Whether kernels are explained on stderr.
     pub explain: bool,
+    /// Whether a device's times are printed on stderr.
+    pub timed: bool,
     /// Whether the first call is the only one.
     pub first: bool,
 }
@@ -53,6 +57,7 @@ fn run() -> Result<(), String> {
         options: Options::default().threads(2).cache(Cache::off()),
         into: false,
         explain: false,
+        timed: false,
         first: false,
     };
     let mut args = std::env::args().skip(1);
@@ -64,6 +69,10 @@ fn run() -> Result<(), String> {
             "--cache" => config.options = config.options.cache(Cache::of_system().ok_or("there is no cache folder")?),
             "--first" => config.first = true,
             "--into" => config.into = true,
+            "--timed" => {
+                config.timed = true;
+                config.options = config.options.time_dispatches(true);
+            }
             "--explain" => config.explain = true,
             "--threads" => {
                 let n = value()?.parse().map_err(|_| "--threads takes a number".to_owned())?;

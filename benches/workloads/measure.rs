@@ -23,16 +23,20 @@ pub struct Line {
     pub rss_mb: Option<f64>,
     /// Whether results are fresh arrays or written into given ones.
     pub out: &'static str,
+    /// On a device: the dispatches of a call, and the median of the microseconds that recording one takes.
+    pub dispatches: Option<(u64, f64)>,
 }
 
 impl Line {
     /// The line, for a process that took `init_mb` at its start.
     pub fn json(&self, name: &str, init_mb: f64) -> String {
-        let Self { ms, min_ms, first_ms, n, rss_mb, out } = self;
+        let Self { ms, min_ms, first_ms, n, rss_mb, out, dispatches } = self;
+        let recorded =
+            dispatches.map_or_else(String::new, |(n, us)| format!(",\"dispatches\":{n},\"encode_us\":{us:.3}"));
         let rss = rss_mb.unwrap_or_else(peak_mb);
         format!(
             "{{\"fw\":\"lehr\",\"name\":\"{name}\",\"ms\":{ms:.6},\"min_ms\":{min_ms:.6},\"first_ms\":{first_ms:.3},\
-             \"n\":{n},\"rss_mb\":{rss:.1},\"init_mb\":{init_mb:.1},\"out\":\"{out}\"}}"
+             \"n\":{n},\"rss_mb\":{rss:.1},\"init_mb\":{init_mb:.1},\"out\":\"{out}\"{recorded}}}"
         )
     }
 }
@@ -62,15 +66,39 @@ pub fn time(
             ExplainOptions { source: false, passes: false, groups: false, plan: false, ..ExplainOptions::default() };
         eprintln!("{}", exe.explain_with(&ExplainOptions { asm: true, memory: false, ..code }));
     }
+    let mut recorded = Vec::with_capacity(2000);
     let mut given: Vec<Array> = first.into_iter().collect();
     let (times, out) = if config.into {
-        (calls(|| exe.run_into(inputs.as_slice(), &mut given))?, "into")
+        (calls(|| recording(&mut exe, &mut recorded, |e| e.run_into(inputs.as_slice(), &mut given)))?, "into")
     } else {
         drop(given);
         // The arrays of a call are dropped after it, as a caller's variable would be overwritten.
-        (calls(|| exe.run(inputs.as_slice()).map(drop))?, "fresh")
+        (calls(|| recording(&mut exe, &mut recorded, |e| e.run(inputs.as_slice()).map(drop)))?, "fresh")
     };
-    Ok(Line { rss_mb, ..summary(times, first_ms, out) })
+    if config.timed {
+        let all =
+            ExplainOptions { source: false, passes: false, groups: false, kernels: false, ..ExplainOptions::default() };
+        eprintln!("{}", exe.explain_with(&all));
+    }
+    recorded.sort_by(|a: &(u64, f64), b| a.1.total_cmp(&b.1));
+    let dispatches = recorded.get(recorded.len() / 2).copied();
+    Ok(Line { rss_mb, dispatches, ..summary(times, first_ms, out) })
+}
+
+/// A call, and what it has recorded for a device.
+fn recording(
+    exe: &mut Executable,
+    recorded: &mut Vec<(u64, f64)>,
+    call: impl FnOnce(&mut Executable) -> Result<(), lehr::Error>,
+) -> Result<(), lehr::Error> {
+    let before = exe.recorded();
+    call(exe)?;
+    let after = exe.recorded();
+    let dispatches = after.0 - before.0;
+    if dispatches > 0 {
+        recorded.push((dispatches, ms(after.1 - before.1) * 1e3 / dispatches as f64));
+    }
+    Ok(())
 }
 
 /// A line from the times of calls.
@@ -78,7 +106,7 @@ pub fn summary(mut times: Vec<f64>, first_ms: f64, out: &'static str) -> Line {
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or(first_ms);
     let min = times.first().copied().unwrap_or(first_ms);
-    Line { ms: median, min_ms: min, first_ms, n: times.len(), rss_mb: None, out }
+    Line { ms: median, min_ms: min, first_ms, n: times.len(), rss_mb: None, out, dispatches: None }
 }
 
 /// Calls for 3 seconds or 2,000 times, at least 5 times, after a warm-up of a tenth of that.

@@ -54,6 +54,21 @@ impl std::str::FromStr for Vectors {
 #[error("`{0}` are no vectors; there are `auto`, `avx512`, `avx2`, `portable` and `scalar`")]
 pub struct UnknownVectors(pub String);
 
+/// Whether forms of matrix products are measured on a device when a program is compiled, and the fastest taken.
+///
+/// Forms add in different orders, so that results differ in their last bits from device to device, but not from call to call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Tuning {
+    /// On devices that have timestamps and are not software.
+    #[default]
+    Auto,
+    /// Never: shapes alone decide.
+    Off,
+    /// On any device that has timestamps.
+    Always,
+}
+
 /// Which of a machine's devices runs a program.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use lehr_backends::gpu::{Arg, Device, Instance, Program, Resident};
+use lehr_backends::gpu::{Arg, Device, Instance, Keep, Program, Recorded, Resident, Spent};
 use lehr_ir::graph::Graph;
 use lehr_ir::target::DeviceChoice;
 use lehr_ir::{Array, Target};
@@ -19,6 +19,10 @@ use crate::options::Options;
 #[derive(Debug)]
 pub(crate) struct Gpu {
     program: Arc<Program>,
+    /// Whether dispatches are timed.
+    timed: bool,
+    /// Why nothing is kept on disk, if it was to be.
+    refused: Option<String>,
 }
 
 /// What is kept between calls.
@@ -34,17 +38,31 @@ impl Gpu {
         let device = device(&options.device)?;
         let lowered = lower_to_plan(graph, &device.target(), options.passes.rematerialize);
         let plan = lowered.map_err(|e| Error::Backend(e.to_string()))?.plan;
-        Ok(Self { program: Program::new(plan, &device)? })
+        let (keep, refused) = match options.cache.resolve().map(|(folder, most)| Keep::open(&folder, most)) {
+            Some(Ok(keep)) => (Some(keep), None),
+            Some(Err(why)) => (None, Some(why.to_string())),
+            None => (None, None),
+        };
+        let program = Program::with(plan, &device, options.tuning, keep.as_ref())?;
+        let timed = options.time_dispatches;
+        if timed {
+            // A device that cannot is found out here and not in the first call.
+            program.instance().time_dispatches()?;
+        }
+        Ok(Self { program, timed, refused })
     }
 
     pub(crate) fn kernel_counts(&self) -> KernelCounts {
-        KernelCounts { compiled: self.program.counts().0, ..KernelCounts::default() }
+        let (compiled, refused) = (self.program.counts().0, self.refused.clone());
+        KernelCounts { compiled, refused, ..KernelCounts::default() }
     }
 
     /// Variables are taken from the device and stay there; their new values take effect together when all steps are recorded.
     pub(crate) fn run(&self, workspace: &mut Workspace, mut call: Call<'_>) -> Result<()> {
-        let fresh = || Kept { instance: self.program.instance(), data: Vec::new() };
-        let kept = workspace.device.get_or_insert_with(fresh);
+        let kept = match &mut workspace.device {
+            Some(kept) => kept,
+            none => none.insert(self.fresh()?),
+        };
         let device = self.program.device();
         // On the device before the call: what variables and captured arrays are.
         let mut there: Vec<Option<Resident>> = Vec::with_capacity(call.sources.len());
@@ -77,6 +95,26 @@ impl Gpu {
             }
         }
         Ok(())
+    }
+
+    fn fresh(&self) -> Result<Kept> {
+        let mut instance = self.program.instance();
+        if self.timed {
+            instance.time_dispatches()?;
+        }
+        Ok(Kept { instance, data: Vec::new() })
+    }
+}
+
+impl Kept {
+    /// What all calls have recorded.
+    pub(crate) fn recorded(&self) -> Recorded {
+        self.instance.recorded()
+    }
+
+    /// What each dispatch took.
+    pub(crate) fn times(&self) -> Option<&[Spent]> {
+        self.instance.times()
     }
 }
 

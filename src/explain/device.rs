@@ -1,6 +1,9 @@
 //! What a device does in a call: its shaders, how they are dispatched, and what goes between it and the host.
 
+use std::time::Duration;
+
 use lehr_ir::Dim;
+use lehr_ir::kernel::Cost;
 use lehr_ir::loc::Loc;
 
 /// A program on a device.
@@ -31,6 +34,11 @@ pub struct DeviceStep {
     pub title: String,
     /// How.
     pub how: DeviceForm,
+    /// The form that was the fastest, if it is a product and forms were measured
+    /// ([`Options::tuning`](crate::Options::tuning)).
+    pub measured: Option<String>,
+    /// What it costs, each time it runs.
+    pub cost: Cost,
     /// The user's lines that went into it.
     pub locs: Vec<Loc>,
 }
@@ -66,6 +74,21 @@ pub struct DispatchExplanation {
     pub groups: Dim,
     /// What is bound: buffers of the plan, and scratch memory with its bytes.
     pub operands: Vec<String>,
+    /// How often it ran in the calls so far, and how long in all, if that was measured
+    /// ([`Options::time_dispatches`](crate::Options::time_dispatches)).
+    pub time: Option<(u32, Duration)>,
+}
+
+impl DeviceStep {
+    /// The time of one run of all its dispatches; `None` unless each was measured.
+    pub fn time(&self) -> Option<Duration> {
+        match &self.how {
+            DeviceForm::Dispatches(all) if !all.is_empty() => {
+                all.iter().map(|d| d.time.and_then(|(runs, total)| total.checked_div(runs))).sum()
+            }
+            DeviceForm::Dispatches(_) | DeviceForm::Copy | DeviceForm::Control | DeviceForm::Host { .. } => None,
+        }
+    }
 }
 
 impl DeviceExplanation {
@@ -73,6 +96,18 @@ impl DeviceExplanation {
     pub fn dispatches(&self) -> usize {
         let count = |s: &DeviceStep| if let DeviceForm::Dispatches(all) = &s.how { all.len() } else { 0 };
         self.steps.iter().map(count).sum()
+    }
+
+    /// Notes how often each dispatch ran and how long, in order.
+    #[cfg(feature = "gpu")]
+    pub(super) fn note(&mut self, times: Vec<(u32, Duration)>) {
+        let dispatches = self.steps.iter_mut().filter_map(|s| match &mut s.how {
+            DeviceForm::Dispatches(all) => Some(all),
+            DeviceForm::Copy | DeviceForm::Control | DeviceForm::Host { .. } => None,
+        });
+        for (dispatch, time) in dispatches.flatten().zip(times) {
+            dispatch.time = Some(time);
+        }
     }
 
     /// The steps that run on the host, with the reasons.
@@ -107,7 +142,8 @@ pub(super) fn explain(
             decls.map(|d| &d.len * d.dtype.size() as i64).sum()
         };
         for step in &inner.steps {
-            let how = match form(step, inner, device.shaders()) {
+            let choice = device.choice(step, inner, options.tuning);
+            let how = match form(step, inner, choice, device.shaders()) {
                 Form::Copy => DeviceForm::Copy,
                 Form::Control => DeviceForm::Control,
                 Form::Host(reason) => {
@@ -125,13 +161,15 @@ pub(super) fn explain(
                             Bound::Scratch(i, bytes) => format!("scratch {i} of {bytes} bytes"),
                         };
                         let operands = d.operands.iter().map(operand).collect();
-                        DispatchExplanation { shader, groups: d.groups.clone(), operands }
+                        DispatchExplanation { shader, groups: d.groups.clone(), operands, time: None }
                     };
                     DeviceForm::Dispatches(dispatches.iter().map(one).collect())
                 }
             };
             let (plan, title) = (inner.name.clone(), title(step, inner));
-            steps.push(DeviceStep { plan, title, how, locs: step.locs.to_vec() });
+            let cost = super::cost::step_cost(inner, &step.kind);
+            let measured = choice.map(|c| c.to_string());
+            steps.push(DeviceStep { plan, title, how, measured, cost, locs: step.locs.to_vec() });
         }
     }
     let named = |which: &dyn Fn(&Place) -> Option<String>| -> Vec<(String, Dim)> {

@@ -333,13 +333,19 @@ impl Program {
 }
 
 impl Executable {
-    /// As [`Program::explain`].
+    /// As [`Program::explain`], with the times of its calls so far where they are measured.
     pub fn explain(&self) -> Explanation {
-        self.program().explain()
+        self.explain_with(&ExplainOptions::default())
     }
 
-    /// As [`Program::explain_with`].
+    /// As [`Program::explain_with`], with the times of its calls so far where they are measured.
     pub fn explain_with(&self, explain: &ExplainOptions) -> Explanation {
-        self.program().explain_with(explain)
+        #[cfg_attr(not(feature = "gpu"), allow(unused_mut, reason = "only devices measure"))]
+        let mut explanation = self.program().explain_with(explain);
+        #[cfg(feature = "gpu")]
+        if let (Some(device), Some(times)) = (&mut explanation.device, self.dispatch_times()) {
+            device.note(times);
+        }
+        explanation
     }
 }

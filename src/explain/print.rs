@@ -9,8 +9,8 @@ use lehr_ir::loc::Loc;
 use lehr_passes::fuse::GroupKind;
 
 use super::{
-    Change, DeviceExplanation, DeviceForm, Explanation, GroupExplanation, KernelExplanation, MemoryExplanation,
-    PassExplanation,
+    Change, DeviceExplanation, DeviceForm, DeviceStep, Explanation, GroupExplanation, KernelExplanation,
+    MemoryExplanation, PassExplanation,
 };
 
 /// The column at which a member's source line stands, where it is not longer.
@@ -145,6 +145,22 @@ impl Explanation {
         Ok(())
     }
 
+    /// The time of a step that was measured, and what it makes of the device.
+    fn rates(&self, f: &mut fmt::Formatter<'_>, step: &DeviceStep) -> fmt::Result {
+        let Some(time) = step.time() else { return Ok(()) };
+        let seconds = time.as_secs_f64();
+        let moved = &step.cost.bytes_read + &step.cost.bytes_written;
+        write!(f, "    {:.4} ms for {} bytes", seconds * 1e3, self.amount(&moved))?;
+        write!(f, " and {} flops", self.amount(&step.cost.flops))?;
+        if let (Ok(bytes), Ok(flops), true) =
+            (self.sizes.eval(&moved), self.sizes.eval(&step.cost.flops), seconds > 0.0)
+        {
+            let giga = |n: i64| n as f64 / seconds * 1e-9;
+            write!(f, ": {:.2} GB/s, {:.2} GFLOP/s", giga(bytes), giga(flops))?;
+        }
+        writeln!(f)
+    }
+
     fn cost(&self, f: &mut fmt::Formatter<'_>, c: &Cost) -> fmt::Result {
         write!(f, "  flops {}", self.amount(&c.flops))?;
         if !c.transcendental.is_zero() {
@@ -185,10 +201,18 @@ impl Explanation {
                     writeln!(f, "    on the host: {reason}; reads back {reads} bytes, sends {writes} bytes")?;
                 }
                 DeviceForm::Dispatches(all) => {
+                    if let Some(measured) = &step.measured {
+                        writeln!(f, "    fastest by measurement: {measured}")?;
+                    }
                     for one in all {
                         let groups = self.amount(&one.groups);
-                        writeln!(f, "    s{} in {groups} workgroups on {}", one.shader, one.operands.join(", "))?;
+                        write!(f, "    s{} in {groups} workgroups on {}", one.shader, one.operands.join(", "))?;
+                        match one.time.and_then(|(runs, total)| Some((runs, total.checked_div(runs)?))) {
+                            Some((runs, mean)) => writeln!(f, ": {:.4} ms, mean of {runs}", mean.as_secs_f64() * 1e3)?,
+                            None => writeln!(f)?,
+                        }
                     }
+                    self.rates(f, step)?;
                 }
             }
         }

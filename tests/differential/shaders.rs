@@ -42,7 +42,7 @@ fn dispatches(plan: &Plan, target: &WgslTarget) -> Vec<Result<Vec<Dispatch>, Wgs
             let kernel = &p.kernels[l.kernel as usize];
             Some(wgsl::launch(kernel, &l.buffers, &l.sizes, &l.iterations, target).map(|d| vec![d]))
         }
-        StepKind::Contract(c) => Some(contract::dispatches(c, &p.kernels, target)),
+        StepKind::Contract(c) => Some(contract::dispatches(c, &p.kernels, None, target)),
         StepKind::Attend(a) => Some(attend::dispatches(a, target)),
         StepKind::Copy { .. } | StepKind::Host { .. } | StepKind::Loop(_) | StepKind::Branch(_) => None,
     };

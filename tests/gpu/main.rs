@@ -4,7 +4,9 @@
 mod control;
 mod numbers;
 mod programs;
+mod recording;
 mod training;
+mod tuning;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

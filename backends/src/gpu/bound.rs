@@ -78,6 +78,8 @@ pub(super) type Operands = SmallVec<[(u64, u64); 6]>;
 /// A dispatch with its numbers.
 #[derive(Debug)]
 pub(super) struct Shot {
+    /// Its number among the program's dispatches.
+    pub(super) number: u32,
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) operands: SmallVec<[Spot; 6]>,
     /// Where its parameter block starts, and its bytes.
@@ -277,6 +279,7 @@ impl Binder<'_> {
         };
         let operands = d.operands.iter().map(operand).collect::<Result<_, _>>()?;
         Ok(Some(Shot {
+            number: shader.number,
             pipeline: Arc::clone(&shader.pipeline),
             operands,
             block: (start as u64, (end - start) as u64),

@@ -1,6 +1,7 @@
 //! Contractions as dispatches.
 //!
-//! Rows of the left operand meet columns of the right one in one of these forms, chosen from shapes alone:
+//! Rows of the left operand meet columns of the right one in one of these forms, chosen from shapes alone or by measuring
+//! ([`choice`]):
 //!
 //! - [`tiled`]: a workgroup makes a tile of the result, and keeps the sums in registers.
 //! - [`few`]: one side has at most [`few::MOST`] vectors, so that each element of the other is used hardly more than once.
@@ -25,6 +26,7 @@ use super::dispatch::{Bound, Dispatch};
 use super::wgsl::{self, Unsupported, WgslError, WgslTarget};
 
 pub(in crate::gpu) mod address;
+pub mod choice;
 mod epilogue;
 pub(in crate::gpu) mod fetch;
 mod few;
@@ -35,16 +37,20 @@ mod parts;
 mod tests;
 mod tiled;
 
+use choice::{Choice, Form};
 use epilogue::Finish;
 use output::Output;
 
 /// The shaders that run a contraction, in order.
+///
+/// Without a choice, the shape decides.
 ///
 /// # Errors
 /// [`WgslError`] for a dtype that the target does not have, and for what exceeds it.
 pub fn dispatches(
     contract: &Contract,
     kernels: &[Arc<Kernel>],
+    choice: Option<Choice>,
     target: &WgslTarget,
 ) -> Result<Vec<Dispatch>, WgslError> {
     let element = Element::of(contract.dtype, target)?;
@@ -53,13 +59,13 @@ pub fn dispatches(
     }
     let product = Product::of(contract, element);
     if let Some(finish) = Finish::of(contract, kernels, target) {
-        match whole(&product, Some(finish), target) {
+        match whole(&product, Some(finish), choice, target) {
             // What exceeds a dispatch together may be within its limits one by one.
             Err(WgslError::Limit { .. }) => {}
             result => return result,
         }
     }
-    let mut all = whole(&product, None, target)?;
+    let mut all = whole(&product, None, choice, target)?;
     if let Some(e) = &contract.epilogue {
         let kernel = kernels.get(e.kernel as usize).ok_or(WgslError::Invalid("a kernel that does not exist"))?;
         let rows = &contract.batch * &contract.m;
@@ -69,12 +75,18 @@ pub fn dispatches(
 }
 
 /// The dispatches of a product that ends with what finishes its sums.
-fn whole(product: &Product<'_>, finish: Option<Finish<'_>>, target: &WgslTarget) -> Result<Vec<Dispatch>, WgslError> {
-    let parts = parts::count(product);
+fn whole(
+    product: &Product<'_>,
+    finish: Option<Finish<'_>>,
+    choice: Option<Choice>,
+    target: &WgslTarget,
+) -> Result<Vec<Dispatch>, WgslError> {
+    let choice = choice.unwrap_or_else(|| Choice::of(product, target));
+    let parts = choice.cut(product);
     let output = Output { product, parts, finish };
-    let main = match few::fits(product) {
-        Some(form) => few::dispatch(product, &form, &output, target)?,
-        None => tiled::dispatch(product, &output, target)?,
+    let main = match choice.form {
+        Form::Few(form) => few::dispatch(product, &form, &output, target)?,
+        Form::Tiles(tiling) => tiled::by(tiling, product, &output, target)?,
     };
     let mut all = vec![main];
     if let Some(parts) = parts {

@@ -10,6 +10,7 @@ use wgpu::{Features, Limits};
 use super::adapter::{AdapterFacts, choose, wanted};
 use super::error::GpuError;
 use super::pipeline::Pipelines;
+use super::tune::Choices;
 use super::wgsl::{Subgroups, WgslTarget};
 
 /// The most storage buffers of one kernel that are of use: more would make one kernel of everything.
@@ -27,6 +28,12 @@ pub struct Device {
     pub(super) live: Arc<Live>,
     pub(super) target: WgslTarget,
     name: String,
+    /// What was chosen for products.
+    pub(super) choices: Choices,
+    /// Whether it is a program.
+    pub(super) is_software: bool,
+    /// Adapter and driver: what is kept for one is of no use to another.
+    identity: String,
     faults: Arc<Faults>,
 }
 
@@ -89,7 +96,14 @@ impl Device {
                 note(&seen.lost, message);
             }
         });
+        let info = device.adapter_info();
+        let key = wgpu::util::pipeline_cache_key(&info).unwrap_or_default();
+        let wgpu::AdapterInfo { name: adapter, vendor, device: model, driver, driver_info, backend, .. } = &info;
+        let identity = format!("{key} {backend} {vendor:x}:{model:x} {adapter:?} {driver:?} {driver_info:?}");
         Arc::new(Self {
+            choices: Choices::default(),
+            is_software: info.device_type == wgpu::DeviceType::Cpu,
+            identity,
             pipelines: Pipelines::default(),
             live: Arc::default(),
             target: wgsl_target(has, &limits),
@@ -104,6 +118,11 @@ impl Device {
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The adapter and its driver, with their versions.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What plans are lowered for.

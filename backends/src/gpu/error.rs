@@ -33,6 +33,14 @@ pub enum GpuError {
         /// What it says.
         message: String,
     },
+    /// Dispatches are to be timed on a device that has no clock for them.
+    #[error(
+        "gpu: the adapter `{adapter}` has no timestamps, so that its dispatches cannot be timed; leave them untimed"
+    )]
+    NoTimestamps {
+        /// The adapter.
+        adapter: String,
+    },
     /// There is no memory left on the device.
     #[error(
         "gpu: {bytes} bytes are not to be had beside the {used} in use\n  = help: use smaller batches, or the backend `cpu`"

@@ -157,7 +157,7 @@ impl Harness {
 
     fn pipeline(&self, d: &Dispatch) -> Arc<Pipeline> {
         let mut pipelines = self.pipelines.lock().expect("no thread failed");
-        let made = pipelines.entry(Arc::clone(&d.text)).or_insert_with(|| Arc::new(compile(&self.device, d)));
+        let made = pipelines.entry(Arc::clone(&d.text)).or_insert_with(|| Arc::new(compile(&self.device, d, None)));
         Arc::clone(made)
     }
 

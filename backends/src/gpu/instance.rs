@@ -9,11 +9,13 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::bound::Bound;
+use super::clock::{Clock, Spent};
 use super::error::GpuError;
 use super::layout;
 use super::memory::{Memory, Resident, Staging};
 use super::program::Program;
-use super::run::{Frame, Recorder, Run, Slice, Slots};
+use super::record::{Recorded, Recorder};
+use super::run::{Frame, Run, Slice, Slots};
 
 /// Sets of sizes that are kept worked out.
 const MOST_BOUND: usize = 16;
@@ -61,6 +63,8 @@ pub struct Instance {
     staging: Staging,
     /// The end of the last call that was not waited for.
     unfinished: Option<wgpu::SubmissionIndex>,
+    recorded: Recorded,
+    clock: Option<Clock>,
 }
 
 impl Program {
@@ -76,6 +80,8 @@ impl Program {
             scratch: Vec::new(),
             staging: Staging::default(),
             unfinished: None,
+            recorded: Recorded::default(),
+            clock: None,
             program: Arc::clone(self),
         }
     }
@@ -85,6 +91,28 @@ impl Instance {
     /// The program.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+
+    /// What all calls that did not fail have recorded.
+    pub fn recorded(&self) -> Recorded {
+        self.recorded
+    }
+
+    /// From now on, times each dispatch by the device's clock. Calls then wait for each of their submissions.
+    ///
+    /// # Errors
+    /// [`GpuError::NoTimestamps`].
+    pub fn time_dispatches(&mut self) -> Result<(), GpuError> {
+        if self.clock.is_none() {
+            self.clock = Some(Clock::new(&self.program.device, self.program.counts().0)?);
+        }
+        Ok(())
+    }
+
+    /// What each dispatch took so far, in the order of the plan's steps, those of plans inside it after them; `None` if that is
+    /// not measured.
+    pub fn times(&self) -> Option<&[Spent]> {
+        self.clock.as_ref().map(Clock::spent)
     }
 
     /// Runs the program on one argument for each parameter; gives the new value of each variable updated.
@@ -127,7 +155,7 @@ impl Instance {
             slots: &mut self.slots,
             scratch: &mut self.scratch,
             staging: &mut self.staging,
-            recorder: Recorder::new(device),
+            recorder: Recorder::new(device, self.clock.as_mut()),
         };
         run.sequence(&mut bound.sequence, Frame { params: &params, results: &results })?;
         let mut wanted: Vec<(Slice, &mut Data)> = Vec::with_capacity(outputs.len());
@@ -140,7 +168,7 @@ impl Instance {
                 wanted.push((from.clone(), data));
             }
         }
-        let end = run.finish(&mut wanted)?;
+        let (end, recorded) = run.finish(&mut wanted)?;
         if wanted.is_empty() {
             // At most one call is under way when the next is made.
             if let Some(index) = std::mem::replace(&mut self.unfinished, end) {
@@ -151,6 +179,7 @@ impl Instance {
             self.unfinished = None;
         }
         device.check()?;
+        self.recorded += recorded;
         let updates = results.into_iter().zip(&bound.results).skip(plan.outputs.len());
         Ok(updates.map(|(s, (dtype, shape, _))| Resident::new(device, s.memory, *dtype, shape)).collect())
     }

@@ -45,7 +45,8 @@ impl Device {
         Ok(memory)
     }
 
-    fn memory(&self, bytes: u64, usage: BufferUsages) -> Result<Arc<Memory>, GpuError> {
+    /// A buffer for these uses.
+    pub(super) fn memory(&self, bytes: u64, usage: BufferUsages) -> Result<Arc<Memory>, GpuError> {
         let bytes = bytes.max(layout::LEAST).next_multiple_of(layout::LEAST);
         let out_of_memory = || GpuError::OutOfMemory { bytes, used: self.live.bytes() };
         if bytes > self.limits.max_buffer_size {

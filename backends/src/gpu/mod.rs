@@ -11,6 +11,7 @@
 pub mod adapter;
 pub mod attend;
 mod bound;
+mod clock;
 pub mod contract;
 pub mod device;
 pub mod dispatch;
@@ -19,19 +20,26 @@ pub mod error;
 mod harness;
 mod host;
 mod instance;
+mod keep;
 pub mod layout;
 mod memory;
 mod pipeline;
+mod pipeline_cache;
 pub mod program;
+mod record;
 mod run;
 pub mod step;
 #[cfg(test)]
 mod tests;
+mod tune;
 pub mod wgsl;
 
 pub use adapter::{AdapterFacts, adapters};
+pub use clock::Spent;
 pub use device::Device;
 pub use error::GpuError;
 pub use instance::{Arg, Instance};
+pub use keep::Keep;
 pub use memory::Resident;
 pub use program::Program;
+pub use record::Recorded;

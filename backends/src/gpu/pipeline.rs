@@ -1,7 +1,8 @@
 //! Compiled shaders: one for each text, kept by the device.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lehr_ir::kernel::Access;
 use rustc_hash::FxHashMap;
@@ -10,9 +11,13 @@ use wgpu::{BindGroupLayoutEntry, BindingType, BufferBindingType, ErrorFilter, Sh
 use super::device::Device;
 use super::dispatch::Dispatch;
 use super::error::GpuError;
+use super::keep::Keep;
+use super::pipeline_cache::PipelineCache;
 
 /// From this many pipelines on, those that no program holds are dropped.
 const MANY: usize = 2048;
+/// The most threads that compile: drivers have locks of their own.
+const MOST_THREADS: usize = 8;
 
 /// A compiled shader.
 #[derive(Debug)]
@@ -29,29 +34,76 @@ pub(super) struct Pipelines(Mutex<FxHashMap<Arc<str>, Arc<Pipeline>>>);
 
 impl Pipelines {
     pub(super) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().len()
+    }
+
+    /// Keeps a pipeline, unless somebody else was faster, whose it is then.
+    fn add(&self, dispatch: &Dispatch, pipeline: Pipeline) -> Arc<Pipeline> {
+        let mut all = self.lock();
+        Arc::clone(all.entry(Arc::clone(&dispatch.text)).or_insert_with(|| Arc::new(pipeline)))
+    }
+
+    /// Drops what no program holds, if there is much.
+    fn trim(&self) {
+        let mut all = self.lock();
+        if all.len() >= MANY {
+            all.retain(|_, p| Arc::strong_count(p) > 1);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<Arc<str>, Arc<Pipeline>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Device {
-    /// The pipeline of a dispatch's shader.
-    pub(super) fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>, GpuError> {
-        let known = |all: &FxHashMap<Arc<str>, Arc<Pipeline>>| all.get(&dispatch.text).map(Arc::clone);
-        if let Some(pipeline) = known(&self.pipelines.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(pipeline);
+    /// Compiles the shaders of dispatches that have not been compiled yet, several at a time, with what the driver has kept of them.
+    /// Those that a driver refuses stay uncompiled: whoever asks for their pipelines gets the error.
+    pub(super) fn compile_all<'d>(&self, dispatches: impl Iterator<Item = &'d Dispatch>, keep: Option<&Keep>) {
+        let mut missing: FxHashMap<&str, &Dispatch> = FxHashMap::default();
+        {
+            let known = self.pipelines.lock();
+            missing.extend(dispatches.filter(|d| !known.contains_key(&d.text)).map(|d| (&*d.text, d)));
         }
-        // Compiled without the lock: others need not wait for a driver.
-        let pipeline = Arc::new(self.compile(dispatch)?);
-        let mut all = self.pipelines.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MANY {
-            all.retain(|_, p| Arc::strong_count(p) > 1);
+        let missing: Vec<&Dispatch> = missing.into_values().collect();
+        if missing.is_empty() {
+            return;
         }
-        Ok(Arc::clone(all.entry(Arc::clone(&dispatch.text)).or_insert(pipeline)))
+        self.pipelines.trim();
+        let cache = keep.and_then(|keep| PipelineCache::open(self, keep));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(missing.len());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(dispatch) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Ok(pipeline) = self.compile(dispatch, cache.as_ref()) {
+                    self.pipelines.add(dispatch, pipeline);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if let Some(cache) = cache {
+            cache.keep(self);
+        }
     }
 
-    fn compile(&self, dispatch: &Dispatch) -> Result<Pipeline, GpuError> {
+    /// The pipeline of a dispatch's shader.
+    pub(super) fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>, GpuError> {
+        if let Some(pipeline) = self.pipelines.lock().get(&dispatch.text) {
+            return Ok(Arc::clone(pipeline));
+        }
+        // Compiled without the lock: others need not wait for a driver.
+        Ok(self.pipelines.add(dispatch, self.compile(dispatch, None)?))
+    }
+
+    fn compile(&self, dispatch: &Dispatch, cache: Option<&PipelineCache<'_>>) -> Result<Pipeline, GpuError> {
+        // Scopes are a thread's own.
         let scope = self.device.push_error_scope(ErrorFilter::Validation);
-        let pipeline = compile(&self.device, dispatch);
+        let pipeline = compile(&self.device, dispatch, cache.map(|c| &c.cache));
         match pollster::block_on(scope.pop()) {
             Some(e) => Err(GpuError::Shader { message: e.to_string() }),
             None => Ok(pipeline),
@@ -60,7 +112,7 @@ impl Device {
 }
 
 /// Compiles a dispatch's shader; what is wrong with it goes to the device's error scope.
-pub(super) fn compile(device: &wgpu::Device, dispatch: &Dispatch) -> Pipeline {
+pub(super) fn compile(device: &wgpu::Device, dispatch: &Dispatch, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
     // The module is not trusted: wgpu adds the checks of indices that the device lacks.
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: None,
@@ -88,7 +140,7 @@ pub(super) fn compile(device: &wgpu::Device, dispatch: &Dispatch) -> Pipeline {
         module: &module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
+        cache,
     });
     Pipeline { pipeline, layout }
 }

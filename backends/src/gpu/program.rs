@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use lehr_ir::plan::verify::Verified;
 use lehr_ir::plan::{Block, Plan, Step};
+use lehr_ir::target::Tuning;
 use rustc_hash::FxHashMap;
 
 use super::device::Device;
 use super::dispatch::Dispatch;
 use super::error::GpuError;
 use super::host::HostStep;
+use super::keep::Keep;
 use super::memory::Resident;
 use super::pipeline::Pipeline;
 use super::step::{Form, form, title};
@@ -42,6 +44,8 @@ pub(super) enum Code {
 /// A dispatch with its pipeline.
 #[derive(Debug)]
 pub(super) struct Shader {
+    /// Its number among all of the program: the steps of a plan in order, those of plans inside it after them.
+    pub(super) number: u32,
     pub(super) dispatch: Dispatch,
     pub(super) pipeline: Arc<Pipeline>,
 }
@@ -60,15 +64,40 @@ impl Program {
     /// # Errors
     /// [`GpuError::Shader`]; constants that do not fit the device.
     pub fn new(plan: Verified, device: &Arc<Device>) -> Result<Arc<Self>, GpuError> {
+        Self::with(plan, device, Tuning::Off, None)
+    }
+
+    /// As [`Program::new`], with products in the forms that are fastest by measurement, with what was kept on disk of the device's
+    /// shaders and choices, and keeping what is new.
+    ///
+    /// # Errors
+    /// As [`Program::new`]. What cannot be read, kept or measured is no error.
+    pub fn with(
+        plan: Verified,
+        device: &Arc<Device>,
+        tuning: Tuning,
+        keep: Option<&Keep>,
+    ) -> Result<Arc<Self>, GpuError> {
+        let all = plan.with_nested();
+        device.tune(&all, tuning, keep);
+        let one = |step: &Step, inner: &Plan| form(step, inner, device.choice(step, inner, tuning), &device.target);
+        let formed = |inner: &Plan| inner.steps.iter().map(|s| one(s, inner)).collect::<Vec<_>>();
+        let forms: Vec<Vec<Form>> = all.iter().map(|inner| formed(inner)).collect();
+        let dispatches = forms.iter().flatten().filter_map(|form| match form {
+            Form::Shaders(all) => Some(all),
+            Form::Copy | Form::Control | Form::Host(_) => None,
+        });
+        device.compile_all(dispatches.flatten(), keep);
         let mut ready = FxHashMap::default();
-        for (i, inner) in plan.with_nested().into_iter().enumerate() {
+        let mut count = 0;
+        for (i, (inner, forms)) in all.into_iter().zip(forms).enumerate() {
             let at = if i == 0 { OUTERMOST } else { std::ptr::from_ref(inner) as usize };
-            let steps = inner.steps.iter().map(|s| code(s, inner, device).map_err(|e| in_step(e, s, inner)));
+            let mut steps = Vec::with_capacity(forms.len());
+            for (step, form) in inner.steps.iter().zip(forms) {
+                steps.push(code(step, form, inner, device, &mut count).map_err(|e| in_step(e, step, inner))?);
+            }
             let constants = inner.constants.iter().map(|c| Resident::upload(device, c));
-            ready.insert(
-                at,
-                Ready { steps: steps.collect::<Result<_, _>>()?, constants: constants.collect::<Result<_, _>>()? },
-            );
+            ready.insert(at, Ready { steps, constants: constants.collect::<Result<_, _>>()? });
         }
         device.check()?;
         Ok(Arc::new(Self { plan, device: Arc::clone(device), ready }))
@@ -99,10 +128,13 @@ impl Program {
     }
 }
 
-fn code(step: &Step, plan: &Plan, device: &Device) -> Result<Code, GpuError> {
-    Ok(match form(step, plan, &device.target) {
+fn code(step: &Step, form: Form, plan: &Plan, device: &Device, count: &mut u32) -> Result<Code, GpuError> {
+    Ok(match form {
         Form::Shaders(dispatches) => {
-            let shader = |dispatch: Dispatch| Ok(Shader { pipeline: device.pipeline(&dispatch)?, dispatch });
+            let shader = |dispatch: Dispatch| {
+                *count += 1;
+                Ok(Shader { number: *count - 1, pipeline: device.pipeline(&dispatch)?, dispatch })
+            };
             Code::Shaders(dispatches.into_iter().map(shader).collect::<Result<_, GpuError>>()?)
         }
         Form::Copy => Code::Copy,

@@ -1,4 +1,4 @@
-//! Runs the steps of a program: records commands, submits them, and reads back what the host needs.
+//! Runs the steps of a program: has commands recorded, and reads back what the host needs.
 
 use std::sync::Arc;
 
@@ -8,16 +8,14 @@ use rustc_hash::FxHashMap;
 use wgpu::{BindGroupEntry, BindingResource, BufferBinding};
 
 use super::bound::{At, Command, HostCall, Operands, Sequence, Shot, Spot};
-use super::device::Device;
 use super::error::GpuError;
 use super::layout;
 use super::memory::{Memory, Staging};
 use super::program::Program;
+use super::record::{Recorded, Recorder};
 
 mod control;
 
-/// Dispatches after which commands are submitted, so that the device starts while the rest is recorded.
-const CHUNK: u32 = 64;
 /// Bind groups that a dispatch keeps.
 const MOST_GROUPS: usize = 4;
 
@@ -64,14 +62,15 @@ struct Locate<'a> {
 }
 
 impl Locate<'_> {
-    fn slice(&self, at: At) -> Option<Slice> {
-        match at {
-            At::Param(i) => self.frame.params.get(i as usize).cloned(),
-            At::Result(i) => self.frame.results.get(i as usize).cloned(),
-            At::Slot(i) => self.slots.get(i as usize).cloned(),
-            At::Constant(i) => self.constants.get(i as usize).map(|r| Arc::clone(&r.memory).into()),
+    fn place(&self, at: At) -> Option<(&Arc<Memory>, u64)> {
+        let slice = match at {
+            At::Param(i) => self.frame.params.get(i as usize),
+            At::Result(i) => self.frame.results.get(i as usize),
+            At::Slot(i) => self.slots.get(i as usize),
+            At::Constant(i) => return self.constants.get(i as usize).map(|r| (&r.memory, 0)),
             At::Scratch(_) => None,
-        }
+        };
+        slice.map(|s| (&s.memory, s.offset))
     }
 }
 
@@ -97,16 +96,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Submits what is left, and reads results; gives the end of what was submitted.
+    /// Submits what is left, and reads results; gives the end of what was submitted, and what recording took.
     pub(super) fn finish(
         mut self,
         wanted: &mut [(Slice, &mut Data)],
-    ) -> Result<Option<wgpu::SubmissionIndex>, GpuError> {
+    ) -> Result<(Option<wgpu::SubmissionIndex>, Recorded), GpuError> {
         if !wanted.is_empty() {
             self.read(wanted)?;
         }
-        self.recorder.submit();
-        Ok(self.recorder.last.take())
+        self.recorder.submit()?;
+        Ok((self.recorder.last.take(), self.recorder.recorded))
     }
 
     /// The slots of a plan, made on first use, and larger where sizes have grown.
@@ -129,8 +128,8 @@ impl<'a> Run<'a> {
     }
 
     fn locate(&mut self, spot: Spot, here: &Locate<'_>) -> Result<Slice, GpuError> {
-        if let Some(slice) = here.slice(spot.at) {
-            return Ok(slice);
+        if let Some((memory, offset)) = here.place(spot.at) {
+            return Ok(Slice { memory: Arc::clone(memory), offset });
         }
         let At::Scratch(i) = spot.at else {
             return Err(GpuError::Refused { message: format!("{:?} is nowhere", spot.at) });
@@ -147,39 +146,44 @@ impl<'a> Run<'a> {
     }
 
     fn dispatch(&mut self, shot: &mut Shot, here: &Locate<'_>) -> Result<(), GpuError> {
-        let mut slices: smallvec::SmallVec<[(Slice, u64); 6]> = smallvec::SmallVec::new();
+        let mut bound = Operands::new();
         for &spot in &shot.operands {
-            slices.push((self.locate(spot, here)?, spot.bytes));
+            bound.push(match here.place(spot.at) {
+                Some((memory, offset)) => (memory.id, offset),
+                None => {
+                    let slice = self.locate(spot, here)?;
+                    (slice.memory.id, slice.offset)
+                }
+            });
         }
-        let bound: Operands = slices.iter().map(|(s, _)| (s.memory.id, s.offset)).collect();
-        if let Some(i) = shot.groups_of.iter().position(|(b, _)| *b == bound) {
-            shot.groups_of[..=i].rotate_right(1);
-        } else {
-            let group = self.bind(shot, &slices);
-            shot.groups_of.truncate(MOST_GROUPS - 1);
-            shot.groups_of.insert(0, (bound, group));
+        match shot.groups_of.iter().position(|(b, _)| *b == bound) {
+            Some(0) => {}
+            Some(i) => shot.groups_of[..=i].rotate_right(1),
+            None => {
+                let group = self.bind(shot, here)?;
+                shot.groups_of.truncate(MOST_GROUPS - 1);
+                shot.groups_of.insert(0, (bound, group));
+            }
         }
-        self.recorder.dispatch(&shot.pipeline.pipeline, &shot.groups_of[0].1, shot.groups);
-        Ok(())
+        self.recorder.dispatch(shot, &shot.groups_of[0].1)
     }
 
-    fn bind(&self, shot: &Shot, slices: &[(Slice, u64)]) -> wgpu::BindGroup {
+    fn bind(&mut self, shot: &Shot, here: &Locate<'_>) -> Result<wgpu::BindGroup, GpuError> {
+        let slices = shot.operands.iter().map(|&spot| self.locate(spot, here)).collect::<Result<Vec<_>, _>>()?;
         let resource = |buffer, offset, bytes| {
             BindingResource::Buffer(BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) })
         };
         let block = resource(&self.blocks.buffer, shot.block.0, shot.block.1);
-        let operands = slices.iter().map(|(s, bytes)| resource(&s.memory.buffer, s.offset, *bytes));
+        let operands =
+            slices.iter().zip(&shot.operands).map(|(s, spot)| resource(&s.memory.buffer, s.offset, spot.bytes));
         let entries: Vec<BindGroupEntry<'_>> = std::iter::once(block)
             .chain(operands)
             .enumerate()
             .map(|(i, resource)| BindGroupEntry { binding: i as u32, resource })
             .collect();
         let layout = &shot.pipeline.layout;
-        self.program.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout,
-            entries: &entries,
-        })
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+        Ok(self.program.device.device.create_bind_group(&descriptor))
     }
 
     /// Runs a step on the host: all commands before it are done when it reads.
@@ -192,7 +196,8 @@ impl<'a> Run<'a> {
         self.read(&mut wanted)?;
         let written = call.step.run(reads, self.bindings)?;
         // What is written goes to the device before what is recorded from here on.
-        self.recorder.submit();
+        self.recorder.resume();
+        self.recorder.submit()?;
         for (&spot, data) in call.writes.iter().zip(&written) {
             let to = self.locate(spot, here)?;
             self.program.device.write(&to.memory, to.offset, data);
@@ -220,60 +225,13 @@ impl<'a> Run<'a> {
                 self.recorder.copy(from, &Slice { offset: start, ..to.clone() }, bytes);
             }
         }
-        self.recorder.submit();
+        self.recorder.submit()?;
         Staging::read(device, &staging, end, |all| {
             for ((_, data), (start, bytes)) in wanted.iter_mut().zip(starts) {
                 layout::decode(&all[start as usize..(start + bytes) as usize], data);
             }
-        })
-    }
-}
-
-/// Commands that are recorded and not submitted yet.
-pub(super) struct Recorder<'a> {
-    device: &'a Device,
-    encoder: Option<wgpu::CommandEncoder>,
-    pass: Option<wgpu::ComputePass<'static>>,
-    dispatches: u32,
-    last: Option<wgpu::SubmissionIndex>,
-}
-
-impl<'a> Recorder<'a> {
-    pub(super) fn new(device: &'a Device) -> Self {
-        Self { device, encoder: None, pass: None, dispatches: 0, last: None }
-    }
-
-    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        let device = &self.device.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
-    }
-
-    fn dispatch(&mut self, pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup, [x, y]: [u32; 2]) {
-        let mut pass = match self.pass.take() {
-            Some(pass) => pass,
-            None => self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime(),
-        };
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[]);
-        pass.dispatch_workgroups(x, y, 1);
-        self.pass = Some(pass);
-        self.dispatches += 1;
-        if self.dispatches >= CHUNK {
-            self.submit();
-        }
-    }
-
-    fn copy(&mut self, from: &Slice, to: &Slice, bytes: u64) {
-        // A pass has to end before anything else is recorded.
-        self.pass = None;
-        self.encoder().copy_buffer_to_buffer(&from.memory.buffer, from.offset, &to.memory.buffer, to.offset, bytes);
-    }
-
-    fn submit(&mut self) {
-        self.pass = None;
-        self.dispatches = 0;
-        if let Some(encoder) = self.encoder.take() {
-            self.last = Some(self.device.queue.submit([encoder.finish()]));
-        }
+        })?;
+        self.recorder.resume();
+        Ok(())
     }
 }

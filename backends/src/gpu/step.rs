@@ -3,7 +3,7 @@
 use lehr_ir::plan::{Plan, Step, StepKind};
 
 use super::attend;
-use super::contract;
+use super::contract::{self, choice::Choice};
 use super::dispatch::Dispatch;
 use super::wgsl::{self, WgslError, WgslTarget};
 
@@ -20,14 +20,14 @@ pub enum Form {
     Host(String),
 }
 
-/// How a step of a plan runs on a target.
-pub fn form(step: &Step, plan: &Plan, target: &WgslTarget) -> Form {
+/// How a step of a plan runs on a target; a product by what was chosen for it, if anything was.
+pub fn form(step: &Step, plan: &Plan, choice: Option<Choice>, target: &WgslTarget) -> Form {
     let made: Result<Vec<Dispatch>, WgslError> = match &step.kind {
         StepKind::Launch(l) => {
             let kernel = &plan.kernels[l.kernel as usize];
             wgsl::launch(kernel, &l.buffers, &l.sizes, &l.iterations, target).map(|d| vec![d])
         }
-        StepKind::Contract(c) => contract::dispatches(c, &plan.kernels, target),
+        StepKind::Contract(c) => contract::dispatches(c, &plan.kernels, choice, target),
         StepKind::Attend(a) => attend::dispatches(a, target),
         StepKind::Copy { .. } => return Form::Copy,
         StepKind::Loop(_) | StepKind::Branch(_) => return Form::Control,

@@ -7,9 +7,11 @@ use lehr_ir::graph::{Graph, ParamKind};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::verify::{Verified, verify};
 use lehr_ir::plan::{BufferDecl, BufferId, Launch, Place, Plan, PlanParam, Step, StepKind};
+use lehr_ir::target::Tuning;
 use lehr_ir::{Array, DType, Type};
 
-use super::{Arg, Device, GpuError, Program};
+use super::keep::{Kind, name};
+use super::{Arg, Device, GpuError, Keep, Program};
 
 /// A plan that doubles a vector of `n` elements `steps` times, alternately in two slots.
 fn plan(steps: usize, temporary: impl Fn(u32) -> Place) -> Verified {
@@ -91,4 +93,31 @@ fn what_does_not_fit_is_refused() {
         other => panic!("{other:?}"),
     };
     assert_eq!(inner, GpuError::Arena);
+}
+
+#[cfg(unix)]
+#[test]
+fn compiled_shaders_are_kept_for_the_next_device() {
+    let open = || Device::open(&lehr_ir::target::DeviceChoice::Best);
+    let device = match open() {
+        Ok(device) => device,
+        Err(e) => return println!("skipped: {e}"),
+    };
+    let folder = std::env::temp_dir().join(format!("lehr-gpu-tests-{}", std::process::id()));
+    let keep = Keep::open(&folder, 1 << 30).expect("a folder");
+    let has_cache = device.device.features().contains(wgpu::Features::PIPELINE_CACHE);
+    // Nothing kept, then what the first device has kept, then a damaged file.
+    for turn in 0..3 {
+        let device = open().expect("opens again");
+        let program = Program::with(plan(3, Place::Slot), &device, Tuning::Off, Some(&keep)).expect("compiles");
+        let mut out = [Array::scalar(0.0f32)];
+        program.instance().run(&[Arg::Host(&Array::from(vec![1.0f32, -2.0]))], &mut out).expect("runs");
+        assert_eq!(out[0].as_slice::<f32>(), Some(&[8.0f32, -16.0][..]), "turn {turn}");
+        assert_eq!(keep.read(Kind::Pipelines, device.identity()).is_some(), has_cache, "turn {turn}");
+        if turn == 1 && has_cache {
+            std::fs::write(folder.join(name(Kind::Pipelines, device.identity())), b"lehr gpu 1\nnonsense")
+                .expect("is written");
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("is removed");
 }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::folder::Folder;
 use super::key::Key;
+use crate::folder::Folder;
 
 const NAME: &str = "index";
 const RECORD: usize = 64;

@@ -12,7 +12,7 @@
 //! - A pack has a checksum over all its bytes; what does not match it, to the bit and to the length, counts as absent, and is replaced
 //!   by what is then compiled ([`pack`]).
 //! - The folder is its user's alone: it is made so, and one that somebody else owns or may write to is refused. So is a file in it
-//!   that somebody else owns or may write to ([`folder`]).
+//!   that somebody else owns or may write to ([`crate::folder`]).
 //! - A file appears under its name complete or not at all (written beside, then renamed), so that processes need no lock.
 //!
 //! # What happens when it does not work
@@ -25,15 +25,14 @@
 
 use std::path::Path;
 
-mod folder;
 mod index;
 pub(super) mod key;
 mod pack;
 #[cfg(test)]
 mod tests;
 
-pub use folder::CacheError;
-use folder::Folder;
+pub use crate::folder::CacheError;
+use crate::folder::Folder;
 use index::{Index, Record};
 pub(super) use key::{Identity, Key};
 use pack::Entry;
@@ -141,7 +140,7 @@ impl Cache {
     /// Deletes the packs that were used least lately until at most `most` bytes are left, and three quarters of the limit if any has
     /// to go, and makes the index anew.
     fn sweep(&self, most: u64) {
-        let mut packs = self.folder.packs();
+        let mut packs = self.folder.list(|name| Key::from_file_name(name).is_some());
         let mut total: u64 = packs.iter().map(|p| p.bytes).sum();
         if total > most {
             packs.sort_by(|a, b| (a.used, &a.name).cmp(&(b.used, &b.name)));

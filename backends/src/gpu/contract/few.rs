@@ -47,6 +47,16 @@ pub(super) fn fits(product: &Product<'_>) -> Option<Form> {
 }
 
 impl Form {
+    /// Invocations along the sum.
+    pub(super) fn along_sum(self) -> i64 {
+        self.along_sum
+    }
+
+    /// The same with so many invocations along the sum.
+    pub(super) fn along(self, along_sum: i64) -> Self {
+        Self { along_sum, ..self }
+    }
+
     /// Vectors of the many that a workgroup takes.
     fn vectors(self) -> i64 {
         INVOCATIONS / self.along_sum

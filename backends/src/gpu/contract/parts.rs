@@ -35,22 +35,30 @@ impl Parts {
     }
 }
 
-/// How the sum of a product is cut, if it is: by its shape alone, and only if all of that is known.
-pub(super) fn count(product: &Product<'_>) -> Option<Parts> {
-    let sum = product.sum.as_const()?;
+/// In how many parts the sum of a product is cut if nothing was measured: by its shape alone, and only if all of that is known.
+pub(super) fn count(product: &Product<'_>) -> i64 {
     let (groups, enough) = match few::fits(product) {
         Some(form) => (form.groups(product), GROUPS[1]),
         None => (tiled::Tiling::of(product).groups(product), GROUPS[0]),
     };
-    let groups = groups.as_const().filter(|g| *g > 0)?;
-    let parts = (enough / groups).min(sum / TERMS).min(MOST);
-    if parts < 2 {
-        return None;
-    }
+    let (Some(sum), Some(groups)) = (product.sum.as_const(), groups.as_const().filter(|g| *g > 0)) else { return 1 };
+    (enough / groups).min(sum / TERMS).clamp(1, MOST)
+}
+
+/// How the sum of a product is cut into about so many parts, if it is.
+pub(super) fn cut(product: &Product<'_>, parts: i64) -> Option<Parts> {
+    let sum = product.sum.as_const().filter(|_| parts > 1)?;
     // Whole steps of any form.
     let terms = (sum.checked_add(parts - 1)? / parts).checked_add(TERMS - 1)? / TERMS * TERMS;
-    let count = sum.checked_add(terms - 1)? / terms;
+    let count = sum.checked_add(terms - 1)?.checked_div(terms)?;
     (count > 1).then_some(Parts { count, terms })
+}
+
+/// The numbers of parts that are worth measuring for a form with so many workgroups.
+pub(super) fn counts(product: &Product<'_>, groups: &Dim) -> impl Iterator<Item = i64> {
+    let (sum, groups) = (product.sum.as_const().unwrap_or(0), groups.as_const().unwrap_or(i64::MAX));
+    let useful = move |parts: i64| sum / parts >= TERMS && groups.saturating_mul(parts) <= 4 * GROUPS[1];
+    [1, 2, 4, 8, 16, 32].into_iter().filter(move |&parts| parts == 1 || useful(parts))
 }
 
 /// The dispatch that adds the parts, in order, each element by an invocation of its own.

@@ -210,7 +210,7 @@ fn epilogues_run_in_the_same_dispatch() {
     for shape in [[1, 70, 65, 20], [2, 3, 100, 30], [2, 100, 1, 9], [1, 40, 33, 3000], [3, 33, 17, 0], [1, 1, 1, 1]] {
         for replaces in [false, true] {
             let (f, lens) = finishing(&mut r, shape, replaces);
-            let dispatches = dispatches(&f.contract, &f.kernels, &target()).expect("has text");
+            let dispatches = dispatches(&f.contract, &f.kernels, None, &target()).expect("has text");
             assert_eq!(dispatches.len(), if shape[3] == 3000 { 2 } else { 1 });
             check_finishing(&f, lens, &dispatches, &mut r);
         }
@@ -233,7 +233,7 @@ fn epilogues_run_with_every_tiling_and_alone() {
     // Four storage buffers are too few for both at once.
     let (f, lens) = finishing(&mut r, [1, 20, 30, 40], true);
     let few = WgslTarget { storage_buffers: 4, ..target() };
-    let dispatches = dispatches(&f.contract, &f.kernels, &few).expect("has text");
+    let dispatches = dispatches(&f.contract, &f.kernels, None, &few).expect("has text");
     assert_eq!(dispatches.len(), 2);
     check_finishing(&f, lens, &dispatches, &mut r);
 }
@@ -249,7 +249,7 @@ fn random_products_are_exact() {
     for _ in 0..60 {
         let shape = [r.pick(&[1, 1, 2, 3]), r.pick(&sizes), r.pick(&sizes), r.pick(&sizes)];
         let (c, lens) = contract(&mut r, DType::F32, shape);
-        let dispatches = dispatches(&c, &[], &target()).expect("has text");
+        let dispatches = dispatches(&c, &[], None, &target()).expect("has text");
         check(&c, lens, &Bindings::default(), &dispatches, &mut r);
     }
 }
@@ -281,7 +281,7 @@ fn long_sums_are_cut() {
     let mut r = Random(5);
     for shape in [[1, 33, 40, 3000], [2, 1, 50, 1100], [1, 4, 2, 5000], [3, 12, 64, 512]] {
         let (c, lens) = contract(&mut r, DType::F32, shape);
-        let dispatches = dispatches(&c, &[], &target()).expect("has text");
+        let dispatches = dispatches(&c, &[], None, &target()).expect("has text");
         assert_eq!(dispatches.len(), 2, "{shape:?}");
         check(&c, lens, &Bindings::default(), &dispatches, &mut r);
     }
@@ -293,13 +293,13 @@ fn doubles_where_there_are() {
     let target = target();
     for shape in [[2, 33, 40, 50], [1, 1, 50, 100]] {
         let (c, lens) = contract(&mut r, DType::F64, shape);
-        match dispatches(&c, &[], &target) {
+        match dispatches(&c, &[], None, &target) {
             Ok(dispatches) => check(&c, lens, &Bindings::default(), &dispatches, &mut r),
             Err(e) => assert!(!target.f64, "{e}"),
         }
     }
     let (c, _) = contract(&mut r, DType::F64, [1, 2, 3, 4]);
-    let refused = dispatches(&c, &[], &WgslTarget::default()).expect_err("has no f64");
+    let refused = dispatches(&c, &[], None, &WgslTarget::default()).expect_err("has no f64");
     assert_eq!(refused.to_string(), "the WGSL printer does not support f64 in a contraction");
 }
 
@@ -308,7 +308,7 @@ fn one_buffer_on_both_sides_is_bound_once() {
     let mut r = Random(1);
     let (mut c, lens) = contract(&mut r, DType::F32, [1, 40, 40, 40]);
     c.b = Matrix { row: c.a.column.clone(), column: c.a.row.clone(), ..c.a.clone() };
-    let dispatches = dispatches(&c, &[], &target()).expect("has text");
+    let dispatches = dispatches(&c, &[], None, &target()).expect("has text");
     assert_eq!(dispatches[0].operands.len(), 2);
     check(&c, lens, &Bindings::default(), &dispatches, &mut r);
 }
@@ -335,7 +335,7 @@ fn sizes_that_are_symbols_stand_in_no_text() {
         c: matrix(OUT, "n", "1", ["m", "n"]),
         epilogue: None,
     };
-    let dispatches = dispatches(&c, &[], &target()).expect("has text");
+    let dispatches = dispatches(&c, &[], None, &target()).expect("has text");
     for [batch, m, n, k] in [[1, 1, 1, 1], [2, 65, 70, 5], [3, 64, 64, 16], [1, 3, 0, 4]] {
         let mut bindings = Bindings::default();
         for (name, value) in [("batch", batch), ("m", m), ("n", n), ("k", k)] {
@@ -370,7 +370,7 @@ fn snapshots() {
         epilogue: None,
     };
     let text = |c: &Contract| {
-        let all = dispatches(c, &[], &WgslTarget::default()).expect("has text");
+        let all = dispatches(c, &[], None, &WgslTarget::default()).expect("has text");
         all.iter().map(|d| format!("{}\n// {} workgroups\n", d.text, d.groups)).collect::<String>()
     };
     insta::assert_snapshot!("tiles", text(&product(1000, 1024, 512)));
@@ -381,6 +381,39 @@ fn snapshots() {
     let image = matrix(LEFT, digits(&[(30, 96), (30, 3)]), digits(&[(3, 96), (9, 1)]));
     insta::assert_snapshot!("convolution", text(&Contract { a: image, ..product(900, 16, 27) }));
     let (f, _) = finishing(&mut Random(1), [1, 64, 64, 16], true);
-    let all = dispatches(&f.contract, &f.kernels, &WgslTarget::default()).expect("has text");
+    let all = dispatches(&f.contract, &f.kernels, None, &WgslTarget::default()).expect("has text");
     insta::assert_snapshot!("epilogue", &*all[0].text);
+}
+
+#[test]
+fn every_choice_computes_the_same() {
+    let mut r = Random(11);
+    for [m, n, k] in [[70, 66, 40], [3, 50, 600], [33, 40, 520]] {
+        let (c, lens) = contract(&mut r, DType::F32, [2, m, n, k]);
+        let choices = choice::Choice::all(&c, &target());
+        let words: std::collections::BTreeSet<String> = choices.iter().map(choice::Choice::word).collect();
+        assert_eq!(words.len(), choices.len(), "names are distinct");
+        let default = dispatches(&c, &[], None, &target()).expect("has text");
+        assert_eq!(
+            default,
+            dispatches(&c, &[], Some(choices[0]), &target()).expect("has text"),
+            "the first is the default"
+        );
+        for choice in choices {
+            let dispatches = dispatches(&c, &[], Some(choice), &target()).expect("has text");
+            check(&c, lens, &Bindings::default(), &dispatches, &mut r);
+        }
+    }
+}
+
+#[test]
+fn every_choice_runs_epilogues() {
+    let mut r = Random(12);
+    for replaces in [true, false] {
+        let (f, lens) = finishing(&mut r, [1, 70, 66, 300], replaces);
+        for choice in choice::Choice::all(&f.contract, &target()) {
+            let dispatches = dispatches(&f.contract, &f.kernels, Some(choice), &target()).expect("has text");
+            check_finishing(&f, lens, &dispatches, &mut r);
+        }
+    }
 }

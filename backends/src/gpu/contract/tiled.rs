@@ -57,6 +57,40 @@ impl Tiling {
         &(product.batch * &tiles(&product.left)) * &tiles(&product.right)
     }
 
+    /// The shapes that are worth measuring, on a target that can run them.
+    pub(super) fn all(product: &Product<'_>, target: &WgslTarget) -> impl Iterator<Item = Self> {
+        let of = |size, each, depth| Self { size, each, depth };
+        let shapes = [
+            of(64, 4, 16),
+            of(128, 8, 8),
+            of(64, 8, 16),
+            of(128, 8, 16),
+            of(64, 8, 8),
+            of(32, 4, 16),
+            of(64, 4, 32),
+            of(32, 4, 32),
+        ];
+        let least = [&product.left, &product.right].into_iter().filter_map(|s| s.count.as_const()).min();
+        // Elements of 8 bytes take twice the registers.
+        let small = product.element.bytes > 4;
+        let (element, target) = (product.element, *target);
+        shapes.into_iter().filter(move |t| {
+            let fits = t.size == Self::SMALL.size || !small && least.is_none_or(|least| least > t.size / 2);
+            fits && t.runs(element, &target)
+        })
+    }
+
+    /// Whether a target has what it needs.
+    pub(super) fn runs(self, element: Element, target: &WgslTarget) -> bool {
+        let groups = 2 * self.depth * stride(self.size);
+        let bytes = 4 * groups * element.bytes as i64;
+        let strip = self.size / self.each * self.size / 4;
+        u64::try_from(bytes).is_ok_and(|b| b <= target.workgroup_bytes)
+            && self.invocations() <= i64::from(target.workgroup_size)
+            && self.blocks() <= self.invocations()
+            && strip <= groups
+    }
+
     fn invocations(self) -> i64 {
         (self.size / self.each) * (self.size / self.each)
     }
@@ -67,16 +101,7 @@ impl Tiling {
     }
 }
 
-/// The dispatch of a product by tiles.
-pub(super) fn dispatch(
-    product: &Product<'_>,
-    output: &Output<'_, '_>,
-    target: &WgslTarget,
-) -> Result<Dispatch, WgslError> {
-    by(Tiling::of(product).deepened(product.element, target), product, output, target)
-}
-
-/// The dispatch with tiles of a certain shape.
+/// The dispatch of a product by tiles of a certain shape.
 pub(super) fn by(
     tiling: Tiling,
     product: &Product<'_>,

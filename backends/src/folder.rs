@@ -1,4 +1,5 @@
-//! The folder of a cache: whose it is, and how files in it are read and written.
+//! A folder that keeps things between processes: whose it is, and how files in it are read and written.
+#![cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "machine code alone is listed, counted and deleted"))]
 
 use std::io;
 use std::path::PathBuf;
@@ -35,22 +36,22 @@ pub enum CacheError {
 
 /// A folder that is this user's alone.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
 }
 
 /// A file as it was read.
-pub(super) struct File {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct File {
+    pub(crate) bytes: Vec<u8>,
     file: std::fs::File,
     used: Option<SystemTime>,
 }
 
-/// A pack, from the outside.
-pub(super) struct Pack {
-    pub(super) name: String,
-    pub(super) bytes: u64,
-    pub(super) used: SystemTime,
+/// A file, from the outside.
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) used: SystemTime,
 }
 
 /// How long a use stays the latest known: renewing it costs a write to the disk.
@@ -62,7 +63,7 @@ const BEGUN: &str = ".new-";
 
 impl File {
     /// Notes that the file has been used.
-    pub(super) fn touch(&self) {
+    pub(crate) fn touch(&self) {
         let now = SystemTime::now();
         let recent = self.used.and_then(|t| now.duration_since(t).ok()).is_some_and(|age| age < RENEWED_AFTER);
         if !recent {
@@ -74,7 +75,7 @@ impl File {
 
 impl Folder {
     /// A file's bytes; `None` if it is not there, is larger than `most`, or is not this user's alone.
-    pub(super) fn read(&self, name: &str, most: u64) -> Option<File> {
+    pub(crate) fn read(&self, name: &str, most: u64) -> Option<File> {
         use std::io::Read;
         let file = owner::open(&self.path.join(name)).ok()?;
         // What is asked is the open file, so that nobody can exchange it in between.
@@ -88,7 +89,7 @@ impl Folder {
     }
 
     /// Makes a file appear with all its bytes, in the place of one that has its name.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         use std::io::Write;
         let (begun, mut file) = self.begin()?;
         let written = file.write_all(bytes).and_then(|()| {
@@ -119,7 +120,7 @@ impl Folder {
     }
 
     /// Adds whole records to the end of a file, by one write, behind what makes up for a record that was cut short.
-    pub(super) fn append(&self, name: &str, record: usize, records: &[u8]) {
+    pub(crate) fn append(&self, name: &str, record: usize, records: &[u8]) {
         use std::io::Write;
         let Ok(mut file) = owner::append(&self.path.join(name)) else { return };
         let Ok(meta) = file.metadata() else { return };
@@ -133,9 +134,9 @@ impl Folder {
         let _ = file.write_all(&bytes);
     }
 
-    /// All packs. What was begun long ago and never completed is deleted on the way.
-    pub(super) fn packs(&self) -> Vec<Pack> {
-        let mut packs = Vec::new();
+    /// All files with such names. What was begun long ago and never completed is deleted on the way.
+    pub(crate) fn list(&self, named: impl Fn(&str) -> bool) -> Vec<Listed> {
+        let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Ok(meta) = entry.metadata() else { continue };
@@ -144,15 +145,15 @@ impl Folder {
                 if used.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {
                     self.delete(&name);
                 }
-            } else if super::Key::from_file_name(&name).is_some() && meta.is_file() {
-                packs.push(Pack { name, bytes: meta.len(), used });
+            } else if named(&name) && meta.is_file() {
+                files.push(Listed { name, bytes: meta.len(), used });
             }
         }
-        packs
+        files
     }
 
     /// Deletes a file; says whether it is gone.
-    pub(super) fn delete(&self, name: &str) -> bool {
+    pub(crate) fn delete(&self, name: &str) -> bool {
         match std::fs::remove_file(self.path.join(name)) {
             Ok(()) => true,
             Err(e) => e.kind() == io::ErrorKind::NotFound,
@@ -178,7 +179,7 @@ mod owner {
 
     impl Folder {
         /// A folder that this user owns and nobody else may write to; made with mode 0700 if it is not there.
-        pub(in super::super) fn open(path: &Path) -> Result<Self, CacheError> {
+        pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
             let fail = |error| CacheError::Folder { path: path.to_owned(), error };
             let meta = match path.symlink_metadata() {
                 Ok(meta) => meta,
@@ -228,7 +229,7 @@ mod owner {
 
     impl Folder {
         /// Refuses every folder.
-        pub(in super::super) fn open(_: &Path) -> Result<Self, CacheError> {
+        pub(crate) fn open(_: &Path) -> Result<Self, CacheError> {
             Err(CacheError::System)
         }
     }

@@ -1,0 +1,63 @@
+//! What recording a call costs, and how long its dispatches take.
+
+use lehr::explain::DeviceForm;
+
+use super::*;
+
+/// A product, then maps over it.
+fn function() -> Function {
+    let x = Tensor::input("x", F32, (64, 64));
+    let y = x.matmul(&x).softmax(-1);
+    Function::new("f").output("y", &y).output("z", &y.sum())
+}
+
+#[test]
+fn recorded_dispatches_are_counted() {
+    let Some((options, _turn)) = gpu() else { return };
+    let mut exe = function().compile(options).expect("compiles");
+    let dispatches = exe.explain().device.expect("a device").dispatches() as u64;
+    assert_eq!(exe.recorded(), (0, std::time::Duration::ZERO));
+    for call in 1..=3 {
+        exe.run([("x", Array::zeros(F32, &[64, 64]))]).expect("runs");
+        let (recorded, time) = exe.recorded();
+        assert_eq!(recorded, call * dispatches);
+        assert!(!time.is_zero());
+    }
+}
+
+#[test]
+fn dispatches_are_timed_if_that_is_asked_for() {
+    let Some((options, _turn)) = gpu() else { return };
+    let x = Array::full(&[64, 64], lehr::Literal::from(0.5f32));
+    let mut plain = function().compile(options.clone()).expect("compiles");
+    let want = plain.run([("x", x.clone())]).expect("runs");
+    assert!(times(&plain).iter().all(Option::is_none), "nothing is measured unless it is asked for");
+    let mut timed = match function().compile(options.time_dispatches(true)) {
+        Ok(timed) => timed,
+        Err(e) => {
+            assert!(e.to_string().contains("no timestamps"), "{e}");
+            println!("skipped: {e}");
+            return;
+        }
+    };
+    for call in 1..=3 {
+        let got = timed.run([("x", x.clone())]).expect("runs");
+        assert!(
+            got.arrays().iter().zip(want.arrays()).all(|(g, w)| g.data().bit_eq(w.data())),
+            "timing changes nothing"
+        );
+        assert!(times(&timed).iter().all(|t| t.is_some_and(|(runs, _)| runs == call)));
+    }
+    let text = timed.explain().to_string();
+    assert!(text.contains("mean of 3") && text.contains("GFLOP/s"), "{text}");
+}
+
+/// What explanations say of each dispatch's time.
+fn times(exe: &Executable) -> Vec<Option<(u32, std::time::Duration)>> {
+    let device = exe.explain().device.expect("a device");
+    let all = device.steps.into_iter().filter_map(|s| match s.how {
+        DeviceForm::Dispatches(all) => Some(all),
+        _ => None,
+    });
+    all.flatten().map(|d| d.time).collect()
+}
