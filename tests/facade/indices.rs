@@ -57,7 +57,7 @@ fn positions_from_the_end_are_in_range() {
 #[test]
 fn loops_branches_and_gradients_are_looked_into() {
     let (x, n) = (Tensor::input("x", F32, [4]), Tensor::input("n", I64, ()));
-    let line = line!() + 2;
+    let line = line!() + 4;
     let walked = while_loop(
         &Tensor::from(0i64),
         |i| i.lt(&n),
