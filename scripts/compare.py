@@ -7,7 +7,7 @@
 Each side runs in a process of its own, one workload a process, round after round, and every other round in the reverse order.
 A peer that is not installed is left out. Before its first round every peer's result is checked against NumPy in double precision,
 and where it can do a row in several ways (layouts of images, implementations of the optimiser) the fastest is kept for all rounds.
-`--compile` adds `torch.compile`, which takes long to compile. A peer whose least call took more than 2.5 times the fastest peer's
+`--compile` adds `torch.compile`, which takes long to compile. A peer whose least call took more than 1.5 times the fastest peer's
 sits out the rounds that follow.
 
 Ratios are lehr over the fastest peer of the same round, so below 1 lehr is faster: the median over rounds and, in brackets, the
@@ -40,7 +40,7 @@ PATIENCE = 900
 # Fewer rounds decide nothing.
 DECISIVE = 7
 # A peer whose least call takes this many times the fastest peer's sits out the rounds that follow.
-BEATEN = 2.5
+BEATEN = 1.5
 
 
 class Failed(Exception):

@@ -3,6 +3,8 @@
 //! An engine is given arrays that have been checked already, and either writes all outputs and all new values of variables, or
 //! fails and leaves the variables as they were.
 
+use std::sync::OnceLock;
+
 use lehr_ir::bindings::Bindings;
 use lehr_ir::graph::Graph;
 use lehr_ir::{Array, Target};
@@ -145,6 +147,12 @@ pub(crate) trait Loops {
 #[cfg(not(feature = "cpu"))]
 pub(crate) fn with_widest_vectors(loops: impl Loops) {
     loops.run();
+}
+
+/// How many threads the process may run at once. The system is asked only once, since it looks through files for the answer.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What native code wants of memory for elements that is about to be touched for the first time: arrays in large pages are also read

@@ -141,8 +141,7 @@ impl Host {
     }
 
     fn pool(&self, threads: Option<usize>) -> Arc<Pool> {
-        let all = std::thread::available_parallelism().map_or(1, usize::from);
-        let n = threads.unwrap_or(all).max(1);
+        let n = threads.unwrap_or_else(super::cores).max(1);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(pools.entry(n).or_insert_with(|| Arc::new(Pool::new(n))))
     }

@@ -54,6 +54,15 @@ pub struct Gpt {
 }
 
 /// `x + attention(norm(x))`, then `x + out(gelu(hidden(norm(x))))`.
+///
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::models::GptBlock;
+/// let block = GptBlock::new(16, 2, &mut Keys::new(0));
+/// let y = block.forward(&Tensor::input("x", F32, ("batch", 32, 16)), &mut Context::eval());
+/// assert_eq!(y.ty()?.to_string(), "f32[batch, 32, 16]");
+/// # Ok::<(), lehr::Error>(())
+/// ```
 #[derive(Clone, Debug, Tree)]
 pub struct GptBlock {
     /// Before attention.

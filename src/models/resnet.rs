@@ -83,6 +83,15 @@ impl ResNet {
 }
 
 /// A basic block: `relu(x' + norm(conv(relu(norm(conv(x))))))`, where `x'` is `x`, brought to the block's shape if it differs.
+///
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::models::Residual;
+/// let block = Residual::new(8, 16, 2, &mut Keys::new(0));
+/// let y = block.forward(&Tensor::input("x", F32, ("batch", 32, 32, 8)), &mut Context::eval());
+/// assert_eq!(y.ty()?.to_string(), "f32[batch, 16, 16, 16]");
+/// # Ok::<(), lehr::Error>(())
+/// ```
 #[derive(Clone, Debug, Tree)]
 pub struct Residual {
     /// 3×3, with the block's stride.

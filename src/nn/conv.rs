@@ -89,6 +89,15 @@ impl Conv {
 /// # Shapes
 /// `weight: [taps…, outputs / groups, inputs]`, `bias: [outputs]`, `x: [n, base…, inputs]`, channels last; see
 /// [`conv_transpose`] for the size of the result.
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::nn::ConvTranspose;
+/// let options = ConvOptions::new().stride(2);
+/// let enlarge = ConvTranspose::new(8, 3, [2, 2], options, &mut Keys::new(0));
+/// let y = enlarge.forward(&Tensor::input("x", F32, ("batch", 7, 7, 8)), &mut Context::eval());
+/// assert_eq!(y.ty()?.to_string(), "f32[batch, 14, 14, 3]");
+/// # Ok::<(), lehr::Error>(())
+/// ```
 #[derive(Clone, Debug, Tree)]
 pub struct ConvTranspose {
     /// The kernel.

@@ -91,6 +91,15 @@ impl BatchNorm {
 /// An `x` whose last dim is not the number of features, or of rank 0.
 /// # Source
 /// Ba, Kiros and Hinton, "Layer Normalization", 2016.
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::nn::LayerNorm;
+/// let x = Tensor::from([[1.0f32, 3.0], [-2.0, -2.0]]);
+/// let y = LayerNorm::new(2).forward(&x, &mut Context::eval());
+/// let y: Vec<f32> = y.to()?;
+/// assert!(y.iter().zip([-1.0, 1.0, 0.0, 0.0]).all(|(y, want)| (y - want).abs() < 1e-4));
+/// # Ok::<(), lehr::Error>(())
+/// ```
 #[derive(Clone, Debug, Tree)]
 pub struct LayerNorm {
     /// What normalised features are multiplied by.

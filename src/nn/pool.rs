@@ -5,6 +5,13 @@ use crate::nn::Layer;
 use crate::tensor::{PerDim, PoolOptions, Tensor, avg_pool, max_pool};
 
 /// The greatest element of each window: [`max_pool`] as a layer.
+///
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::nn::MaxPool;
+/// let x = Tensor::from([1.0f32, 5.0, 2.0, -1.0]).reshape((1, 4, 1));
+/// assert_eq!(MaxPool::new(2).forward(&x, &mut Context::eval()).to_string(), "[[[5],[2]]]");
+/// ```
 #[derive(Clone, Debug)]
 pub struct MaxPool {
     size: PerDim,
@@ -30,6 +37,13 @@ impl MaxPool {
 }
 
 /// The mean of each window: [`avg_pool`] as a layer.
+///
+/// ```
+/// use lehr::prelude::*;
+/// use lehr::nn::AvgPool;
+/// let x = Tensor::from([1.0f32, 5.0, 2.0, -1.0]).reshape((1, 4, 1));
+/// assert_eq!(AvgPool::new(2).forward(&x, &mut Context::eval()).to_string(), "[[[3],[0.5]]]");
+/// ```
 #[derive(Clone, Debug)]
 pub struct AvgPool {
     size: PerDim,

@@ -58,8 +58,7 @@ impl Key {
 
     /// What `f` makes of the first blocks of the stream, each of two words. Many are made on several threads.
     pub(crate) fn draw<T: Copy + Default + Send>(self, count: usize, f: impl Fn(u32, u32) -> T + Sync) -> Vec<T> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = cores.min(count / WORTH_A_THREAD).max(1);
+        let threads = engine::cores().min(count / WORTH_A_THREAD).max(1);
         let part = count.div_ceil(threads).max(1);
         let mut all = vec![T::default(); count];
         engine::fresh(&all);

@@ -17,6 +17,7 @@ pub mod emit;
 pub mod isa;
 mod memory;
 mod pages;
+mod patience;
 #[expect(unsafe_code, reason = "jobs shared between threads without a copy")]
 pub mod pool;
 mod prepack;

@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::patience::{self, Patience};
+
 /// The work of a job: called with the worker's index (below [`Pool::threads`]) and a range of items.
 type Work<'a> = dyn Fn(usize, Range<usize>) + Sync + 'a;
 
@@ -58,6 +60,7 @@ impl Pool {
     /// If the system refuses a thread, the pool goes on with those it got: see [`Pool::threads`].
     pub fn new(threads: usize) -> Pool {
         let extra = threads.saturating_sub(1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared {
             state: Line(AtomicU64::new(0)),
             next: (0..=extra).map(|_| Line(AtomicUsize::new(0))).collect(),
@@ -65,6 +68,7 @@ impl Pool {
             job: UnsafeCell::new(Job { work: None, items: 0, chunk: 1, parts: 1 }),
             parked: (0..extra).map(|_| Line(AtomicBool::new(false))).collect(),
             panic: Mutex::new(None),
+            keeps: if threads <= cores { patience::LONG } else { patience::SHORT },
         });
         let mut workers = Vec::with_capacity(extra);
         for slot in 0..extra {
@@ -202,6 +206,8 @@ struct Shared {
     /// For each worker, whether it is parked or about to park.
     parked: Box<[Line<AtomicBool>]>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// How long the caller keeps its core while it waits for the last chunks.
+    keeps: Duration,
 }
 
 // SAFETY: `job` is the only field that is not `Sync`.
@@ -241,15 +247,12 @@ impl Shared {
     /// Closes the job and waits until every worker has left it.
     fn close(&self) {
         let mut state = self.state.0.fetch_and(!OPEN, Ordering::AcqRel) & !OPEN;
-        let mut rounds = 0u32;
+        if state & COUNT == 0 {
+            return;
+        }
+        let mut patience = Patience::new(self.keeps);
         while state & COUNT != 0 {
-            if rounds < 2000 {
-                rounds += 1;
-                std::hint::spin_loop();
-            } else {
-                // A worker that holds a chunk may have lost its core to this very loop.
-                std::thread::yield_now();
-            }
+            patience.pause();
             state = self.state.0.load(Ordering::Acquire);
         }
     }

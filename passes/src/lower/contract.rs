@@ -101,6 +101,9 @@ impl<'a> Lowerer<'a> {
         let (xs, ys, out) = (&graph.ty(x).shape, &graph.ty(y).shape, &graph.ty(result).shape);
         let (nb, spatial) = (op.batch, op.spatial());
         let first = nb + 1;
+        let result_strides = strides(out);
+        let rows_of_result =
+            |order: &[usize]| Digits::new(order.iter().map(|&d| (out[nb + d].clone(), result_strides[nb + d].clone())));
         let windows = |strides: &Shape| -> Option<Windows> {
             let along = |at: usize| (xs[at].clone(), strides[at].clone());
             let step = |d: usize, size: &Dim, by: usize| (size.clone(), &strides[first + d] * by as i64);
@@ -108,7 +111,9 @@ impl<'a> Lowerer<'a> {
             let taps = op.windows.iter().enumerate().map(|(d, w)| step(d, &ys[nb + d], w.window_dilation));
             let row: Dims = [along(nb)].into_iter().chain(places).collect();
             let column: Dims = taps.chain([along(first + spatial)]).collect();
-            let row_order = if rows_in_order { (0..row.len()).collect() } else { as_it_lies(&row) };
+            // Rows in another order are more digits of the result, of which there may be too many.
+            let row_order = Some(as_it_lies(&row)).filter(|order| !rows_in_order && rows_of_result(order).is_some());
+            let row_order = row_order.unwrap_or_else(|| (0..row.len()).collect());
             let column_order = as_it_lies(&column);
             let row = Digits::new(row_order.iter().map(|&d| row[d].clone()))?;
             let column = Digits::new(column_order.iter().map(|&d| column[d].clone()))?;
@@ -135,9 +140,8 @@ impl<'a> Lowerer<'a> {
         let b = self.matrix(y, [&axes(0..nb), &summed, &axes(last..last + 1)]);
         let sizes = [count(&out[..nb]), count(&out[nb..last]), out[last].clone(), count(&ys[nb..last])];
         let mut product = self.product(result, sizes, a, b);
-        if !row_order.is_sorted() {
-            let strides = strides(out);
-            product.c.row = Digits::new(row_order.iter().map(|&d| (out[nb + d].clone(), strides[nb + d].clone())))?;
+        if let Some(row) = rows_of_result(&row_order).filter(|_| !row_order.is_sorted()) {
+            product.c.row = row;
         }
         Some(product)
     }

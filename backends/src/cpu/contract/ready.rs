@@ -6,6 +6,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::cpu::patience::{self, Patience};
+
 const UNTOUCHED: u32 = 0;
 const CLAIMED: u32 = 1;
 const PACKED: u32 = 2;
@@ -56,15 +58,12 @@ impl Drop for Done<'_> {
 }
 
 fn wait(state: &AtomicU32) {
-    let mut rounds = 0u32;
+    if state.load(Ordering::Acquire) == PACKED {
+        return;
+    }
+    let mut patience = Patience::new(patience::LONG);
     while state.load(Ordering::Acquire) != PACKED {
-        rounds += 1;
-        if rounds < 2000 {
-            std::hint::spin_loop();
-        } else {
-            // The thread that packs may have lost its core to this loop.
-            std::thread::yield_now();
-        }
+        patience.pause();
     }
 }
 
