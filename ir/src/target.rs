@@ -143,6 +143,9 @@ pub struct Target {
     pub max_buffers: usize,
     /// The most bytes of tiles one kernel may use.
     pub max_tile_bytes: u32,
+    /// Whether a row that later loops of a kernel need lies where the kernel's result will, rather than in a tile: caches hold the one
+    /// as well as the other, and the result's lines are fetched while something is computed.
+    pub rows_in_results: bool,
     /// How many virtual lanes a reduction over the innermost axis has; part of the meaning, so equal on all targets that are
     /// to agree bit for bit.
     pub reduce_lanes: u32,
@@ -168,6 +171,7 @@ impl Default for Target {
             attention: vec![DType::F32, DType::F64],
             max_buffers: 64,
             max_tile_bytes: 64 << 10,
+            rows_in_results: true,
             reduce_lanes: 32,
             map_chunk: 4096,
             reduce_chunk: 16384,

@@ -131,6 +131,7 @@ impl Device {
             name: "gpu".to_owned(),
             dtypes: DType::ALL.into_iter().filter(|d| !matches!(d, DType::C64 | DType::C128)).collect(),
             max_buffers: self.target.storage_buffers,
+            rows_in_results: false,
             max_tile_bytes: u32::try_from(self.target.workgroup_bytes / 2).unwrap_or(u32::MAX),
             map_chunk: MAP_CHUNK,
             memory: MemoryKind::Slots,

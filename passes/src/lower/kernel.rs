@@ -289,6 +289,7 @@ impl<'a> GroupKernel<'a> {
         let kept = phases::to_keep(self.graph, self.group, &self.phases, &|m| needed.contains(&m));
         let row_len = product(inner.iter().copied()).as_const().and_then(|n| u32::try_from(n).ok());
         let tile_limit = u64::from(l.target.max_tile_bytes);
+        let mut result = if l.target.rows_in_results { self.last_result(&needed) } else { None };
         let mut body = Body::new(self.graph, l, &inside, facts);
         for phase in 0..=self.phases.count {
             for m in self.at(Level::Outer, phase) {
@@ -314,6 +315,13 @@ impl<'a> GroupKernel<'a> {
                 let at = self.member_index(m, &index);
                 if body.around.needed[v.index()] && self.phases.slots[&m].phase == phase {
                     let (memory, flat) = self.output(&mut body, v, &at);
+                    keep_later.push((v, Kept::Memory(memory, flat)));
+                } else if phase + 1 < self.phases.count
+                    && let Some(last) = result.take_if(|last| self.graph.ty(*last).dtype == self.graph.ty(v).dtype)
+                {
+                    let value = body.value(v, &at);
+                    let (memory, flat) = self.output(&mut body, last, &index);
+                    body.store(memory, flat.clone(), value);
                     keep_later.push((v, Kept::Memory(memory, flat)));
                 } else if let Some(len) = row_len
                     && body.tile_bytes() + u64::from(len) * self.graph.ty(v).dtype.size() as u64 <= tile_limit
@@ -359,6 +367,21 @@ impl<'a> GroupKernel<'a> {
         }
         let (kernel, buffers) = body.finish(self.name(), &p.symbol, iterations, self.locs());
         l.launch(kernel, buffers, self.reason("folded along rows"));
+    }
+
+    /// The result that the last loops of all store, and nothing else with it: until then its memory is free. It lies as the domain does,
+    /// so that each iteration has an element of its own.
+    fn last_result(&self, needed: &[NodeId]) -> Option<Value> {
+        let last = self.phases.count.checked_sub(1)?;
+        let stored = |m: &NodeId| self.phases.slots[m].level == Level::Full && needed.contains(m);
+        let mut all = self.group.members.iter().copied().filter(stored);
+        let (m, None) = (all.next()?, all.next()) else { return None };
+        let folds = self.at(Level::Fold, last).next().is_some();
+        let alone = self.phases.slots[&m].phase == last && !folds && self.graph.node(m).results().len() == 1;
+        let lies = &self.fusion.embeddings[m.index()];
+        let as_domain = lies.len() == self.group.domain.len()
+            && lies.iter().enumerate().all(|(d, lie)| matches!(lie, Lie::Axis(a) if *a == d));
+        (alone && as_domain).then(|| self.graph.node(m).result())
     }
 
     fn reduced_loops(&self, l: &mut Lowerer<'a>, n: usize) -> Vec<LoopAxis> {
