@@ -136,6 +136,8 @@ pub struct Target {
     /// The dtypes that kernels may compute in.
     pub dtypes: Vec<DType>,
     /// The dtypes of contractions that the backend's matrix product takes; others become ordinary kernels.
+    ///
+    /// One of half precision takes its operands as they lie, sums in `f32` or better and rounds the result once.
     pub contractions: Vec<DType>,
     /// The dtypes of attention that the backend has tiles for; others run on the host.
     pub attention: Vec<DType>,

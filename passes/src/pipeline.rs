@@ -48,8 +48,9 @@ impl GraphPasses {
         let active = target.is_some_and(|t| t.legalize_windows);
         (self.legalize.active, self.split.active) = (active, active);
         let products = target.map_or(&[][..], |t| &t.contractions);
-        let wants = |d: &DType| products.contains(&DType::F32) && !products.contains(d);
-        self.widen.dtypes = [DType::F16, DType::BF16].into_iter().filter(wants).collect();
+        let narrow = [DType::F16, DType::BF16].into_iter();
+        self.widen.dots = narrow.clone().filter(|d| products.contains(d)).collect();
+        self.widen.dtypes = narrow.filter(|_| products.contains(&DType::F32)).collect();
         self
     }
 

@@ -1,5 +1,9 @@
 //! Products of half-precision numbers as products of `f32`, for a target that has these alone.
 //!
+//! A target may have the contractions of such a dtype itself, with sums in `f32`: then plain dots stay as they are, which saves
+//! whole arrays that are converted.
+//! Convolutions and attention are widened all the same: their simpler forms would round in between.
+//!
 //! `f16` and `bf16` products and their sums are exact or nearly so in `f32`, and the result is rounded once: what the reference
 //! semantics say. The conversions join the kernels around the product, and that of the result its epilogue.
 //!
@@ -18,6 +22,8 @@ use crate::rebuild::{Operands, Regions, rewrite_nodes};
 pub struct WidenProducts {
     /// The dtypes whose products are made in `f32`.
     pub dtypes: SmallVec<[DType; 2]>,
+    /// Those of them whose dots the target has.
+    pub dots: SmallVec<[DType; 2]>,
 }
 
 impl Pass<Graph> for WidenProducts {
@@ -46,7 +52,8 @@ impl WidenProducts {
         cx: &mut PassCx,
     ) -> Result<Option<Operands>, PassError> {
         let dtype = b.ty(operands[0]).dtype;
-        if !self.dtypes.contains(&dtype) || !cx.fuel("widen_product") {
+        let kept = matches!(node.op, Op::Dot(_)) && self.dots.contains(&dtype);
+        if kept || !self.dtypes.contains(&dtype) || !cx.fuel("widen_product") {
             return Ok(None);
         }
         let mut wide = Operands::new();

@@ -12,21 +12,22 @@
 //!
 //! An index of several digits becomes a function of the module, an index of one digit a product. Strides and sizes that are
 //! constants stand in the text, the others in the parameter block, and so do offsets.
+//! Operands of half precision are read as they lie and summed in `f32`; the sum is rounded once ([`element`]).
 //! Whatever lies beyond an operand's edges counts as 0 on both sides, so that nothing is multiplied with it.
 //! Buffers have at least 16 bytes: what an index beyond an edge reads instead is the first element.
 
 use std::sync::Arc;
 
 use lehr_ir::dim::Dim;
-use lehr_ir::dtype::DType;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::{Contract, Digits, Matrix};
 
 use super::dispatch::{Bound, Dispatch};
-use super::wgsl::{self, Unsupported, WgslError, WgslTarget};
+use super::wgsl::{self, WgslError, WgslTarget};
 
 pub(in crate::gpu) mod address;
 pub mod choice;
+pub(in crate::gpu) mod element;
 mod epilogue;
 pub(in crate::gpu) mod fetch;
 mod few;
@@ -38,6 +39,7 @@ mod tests;
 mod tiled;
 
 use choice::{Choice, Form};
+use element::Element;
 use epilogue::Finish;
 use output::Output;
 
@@ -93,23 +95,6 @@ fn whole(
         all.push(parts::add(product, parts, finish, target)?);
     }
     Ok(all)
-}
-
-/// What is multiplied and added.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::gpu) struct Element {
-    pub(in crate::gpu) name: &'static str,
-    pub(in crate::gpu) bytes: u64,
-}
-
-impl Element {
-    fn of(dtype: DType, target: &WgslTarget) -> Result<Self, WgslError> {
-        match dtype {
-            DType::F32 => Ok(Self { name: "f32", bytes: 4 }),
-            DType::F64 if target.f64 => Ok(Self { name: "f64", bytes: 8 }),
-            _ => Err(Unsupported::DType { dtype, place: "a contraction".to_owned() }.into()),
-        }
-    }
 }
 
 /// A contraction as its dispatches see it: of two sides that are alike.

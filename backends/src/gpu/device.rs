@@ -129,6 +129,7 @@ impl Device {
     pub fn target(&self) -> Target {
         Target {
             name: "gpu".to_owned(),
+            contractions: vec![DType::F16, DType::BF16, DType::F32, DType::F64],
             dtypes: DType::ALL.into_iter().filter(|d| !matches!(d, DType::C64 | DType::C128)).collect(),
             max_buffers: self.target.storage_buffers,
             rows_in_results: false,

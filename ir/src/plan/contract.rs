@@ -16,7 +16,8 @@ use crate::kernel::{Access, Kernel};
 /// Convolutions are contractions too: the windows of an image are rows of a matrix that overlaps itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contract {
-    /// f32 or f64.
+    /// That of operands and result, a float. Products and sums of half precision are those of `f32` or better, and the result is
+    /// rounded once.
     pub dtype: DType,
     /// Batches, rows, columns, and the length of the sum.
     pub batch: Dim,
@@ -64,8 +65,16 @@ impl Epilogue {
 }
 
 impl Contract {
-    /// Whether the result moves as backends write it, and an epilogue has the sizes that say which columns it walks.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Whether the buffers are of the contraction's dtype, the result moves as backends write it, and an epilogue has the sizes
+    /// that say which columns it walks.
+    pub(super) fn check(&self, dtype: &dyn Fn(BufferId) -> Option<DType>) -> Result<(), String> {
+        let Self { dtype: own, a, b, c, .. } = self;
+        if !own.is_float() {
+            return Err(format!("a contraction of {own}"));
+        }
+        if let Some(other) = [a, b, c].into_iter().find(|m| dtype(m.buffer).is_some_and(|d| d != *own)) {
+            return Err(format!("{} is no {own} buffer for a contraction", other.buffer));
+        }
         let even = |d: &Digits| d.digits().len() <= 1;
         if !even(&self.c.batch) || !even(&self.c.column) {
             return Err("a contraction's result has several strides along its batch or its columns".to_owned());

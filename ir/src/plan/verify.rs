@@ -84,7 +84,8 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
             }
         }
         if let StepKind::Contract(contract) = &step.kind {
-            contract.check().map_err(|message| error(i, message))?;
+            let dtype = |b: BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);
+            contract.check(&dtype).map_err(|message| error(i, message))?;
         }
         if let StepKind::Attend(a) = &step.kind {
             let dtype = |b: BufferId| plan.buffers.get(b.index()).map(|d| d.dtype);

@@ -4,10 +4,11 @@ use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 use lehr_ir::plan::{Attend, AttendPass, BufferId, Grid, Matrix};
 
+use super::super::contract::Side;
 use super::super::contract::address::is_multiple;
+use super::super::contract::element::Element;
 use super::super::contract::fetch::Fetch;
 use super::super::contract::panel::{Panel, plus, stride};
-use super::super::contract::{Element, Side};
 use super::super::dispatch::{Bound, Dispatch};
 use super::super::wgsl::source::{Source, Text};
 use super::super::wgsl::{WgslError, WgslTarget};
@@ -15,7 +16,7 @@ use super::{HIDDEN, Part, scores, view, weights};
 
 /// Terms of a product that pass through workgroup memory at once.
 const DEPTH: i64 = 16;
-const F32: Element = Element { name: "f32", bytes: 4 };
+const F32: Element = Element::F32;
 
 /// How rows and columns are cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

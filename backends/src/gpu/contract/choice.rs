@@ -6,9 +6,10 @@ use std::sync::Arc;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::{Contract, Digits, Matrix};
 
+use super::element::Element;
 use super::parts::{self, Parts};
 use super::tiled::Tiling;
-use super::{Element, Product, few};
+use super::{Product, few};
 use crate::gpu::wgsl::WgslTarget;
 
 /// The form of a product's dispatches. Each computes the same sums, in an order of its own.

@@ -1,8 +1,9 @@
 //! How an operand is read: element by element or in vectors, four vectors by four terms at once.
 
 use super::address::{self, Index, all, below};
+use super::element::Element;
 use super::epilogue::Finish;
-use super::{Element, Product, Side};
+use super::{Product, Side};
 use crate::gpu::wgsl::WgslError;
 use crate::gpu::wgsl::source::{Source, Text};
 use lehr_ir::dim::Dim;
@@ -45,21 +46,19 @@ impl Fetch {
         terms: &Dim,
         wide: bool,
     ) -> Result<Self, WgslError> {
-        let (name, element) = (side.name, element.name);
+        let name = side.name;
         let along_sum = if wide {
             address::has_vectors(side.matrix, side.sum, terms, side.vectors)
         } else {
             address::is_close(side.sum) || !address::is_close(side.vectors)
         };
-        let ty = if wide { format!("vec4<{element}>") } else { element.to_owned() };
-        let buffer = source.bind(name, side.bound(), Access::Read, &ty);
-        let (zero, place) = if wide {
-            (format!("vec4<{element}>()"), "select(0, at, inside) >> 2u")
-        } else {
-            (format!("{element}(0)"), "select(0, at, inside)")
-        };
+        let buffer = source.bind(name, side.bound(), Access::Read, &element.array(wide));
+        let ty = element.name;
+        let (ty, zero) =
+            if wide { (format!("vec4<{ty}>"), format!("vec4<{ty}>()")) } else { (ty.to_owned(), format!("{ty}(0)")) };
+        let value = element.reader(source, name, &buffer, wide).at("select(0, at, inside)");
         source.function(format!(
-            "fn {name}_at(at: i32, inside: bool) -> {ty} {{\n  return select({zero}, {buffer}[{place}], inside);\n}}"
+            "fn {name}_at(at: i32, inside: bool) -> {ty} {{\n  return select({zero}, {value}, inside);\n}}"
         ));
         Ok(Self {
             along_sum,

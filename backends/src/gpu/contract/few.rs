@@ -7,6 +7,7 @@ use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 
 use super::address::{self, Index};
+use super::element::Reader;
 use super::output::{Output, counted, sum};
 use super::{Product, Side};
 use crate::gpu::dispatch::Dispatch;
@@ -94,15 +95,16 @@ pub(super) fn dispatch(
     ]);
     let whole = form.groups(product);
     let groups = output.parts.map_or_else(|| whole.clone(), |parts| &whole * parts.count);
-    let read = |source: &mut Source, side: &Side<'_>| -> Result<(String, Index, Index, String), WgslError> {
-        let buffer = source.bind(side.name, side.bound(), Access::Read, ty);
+    let read = |source: &mut Source, side: &Side<'_>| -> Result<(Reader, Index, Index, String), WgslError> {
+        let buffer = source.bind(side.name, side.bound(), Access::Read, &product.element.array(false));
+        let reader = product.element.reader(source, side.name, &buffer, false);
         let vectors = Index::new(source, &format!("{}_{}", side.name, side.vector), side.vectors)?;
         let term = Index::new(source, &format!("{}_term", side.name), side.sum)?;
         let base = address::base(source, side.name, side.matrix)?;
-        Ok((buffer, vectors, term, base))
+        Ok((reader, vectors, term, base))
     };
-    let (few_buffer, few_vectors, few_term, few_base) = read(&mut source, few)?;
-    let (many_buffer, many_vectors, many_term, many_base) = read(&mut source, many)?;
+    let (few_reader, few_vectors, few_term, few_base) = read(&mut source, few)?;
+    let (many_reader, many_vectors, many_term, many_base) = read(&mut source, many)?;
     let base = output.define(&mut source, false)?;
     source.share("partial_sums", ty, product.element.bytes, INVOCATIONS as u64);
     let number = source.number("groups", &groups)?;
@@ -137,11 +139,11 @@ pub(super) fn dispatch(
     source.line(format!("let many_at = {};", sum(&[many_base, many_vectors.at("vector")])));
     source.line(format!("let few_at = {few_base};"));
     source.open(format!("for (var k = {from}; k < {to}; k += {along}) {{"));
-    source.line(format!("let x = {many_buffer}[{}];", sum(&["many_at".to_owned(), many_term.at("k")])));
+    source.line(format!("let x = {};", many_reader.at(&sum(&["many_at".to_owned(), many_term.at("k")]))));
     source.line(format!("let at = {};", sum(&["few_at".to_owned(), few_term.at("k")])));
     for i in 0..form.few {
         let at = sum(&["at".to_owned(), few_vectors.at(&i.to_string())]);
-        source.line(format!("sum_{i} = fma({few_buffer}[{at}], x, sum_{i});"));
+        source.line(format!("sum_{i} = fma({}, x, sum_{i});", few_reader.at(&at)));
     }
     source.close("}");
     source.close("}");

@@ -53,29 +53,29 @@ impl<'c> Output<'_, 'c> {
             }
         };
         let wide = four && self.is_wide();
-        let vector = format!("vec4<{}>", element.name);
-        let ty = if wide { &vector } else { element.name };
-        let name = if self.parts.is_some() { "partial" } else { "out" };
-        let buffer = source.bind(name, bound, Access::Write, ty);
+        let (name, element) = if self.parts.is_some() { ("partial", element.unrounded()) } else { ("out", *element) };
+        let buffer = source.bind(name, bound, Access::Write, &element.array_written(wide));
         let at = |column: &Index, to: &str| sum(&["base".to_owned(), row.at("row"), column.at(to)]);
         let mut text = Text::default();
         if four {
-            text.open(format!("fn store_4(base: i32, row: i32, column: i32, values: {vector}) {{"));
+            text.open(format!("fn store_4(base: i32, row: i32, column: i32, values: vec4<{}>) {{", element.name));
             if wide {
                 text.open(format!("if (row < {rows} && column < {columns}) {{"));
-                text.line(format!("{buffer}[({}) >> 2u] = values;", at(&column, "column")));
+                text.line(element.store_4(source, &buffer, &at(&column, "column"), "values"));
                 text.close("}");
             } else {
                 for (i, component) in ["x", "y", "z", "w"].into_iter().enumerate() {
                     let to = if i == 0 { "column".to_owned() } else { format!("column + {i}") };
                     text.open(format!("if (row < {rows} && {to} < {columns}) {{"));
-                    text.line(format!("{buffer}[{}] = values.{component};", at(&column, &to)));
+                    let lines = element.store(source, &buffer, &at(&column, &to), &format!("values.{component}"));
+                    lines.iter().for_each(|line| text.line(line));
                     text.close("}");
                 }
             }
         } else {
             text.open(format!("fn store(base: i32, row: i32, column: i32, value: {}) {{", element.name));
-            text.line(format!("{buffer}[{}] = value;", at(&column, "column")));
+            let lines = element.store(source, &buffer, &at(&column, "column"), "value");
+            lines.iter().for_each(|line| text.line(line));
         }
         text.close("}");
         source.function(text.join());
@@ -96,6 +96,8 @@ impl<'c> Output<'_, 'c> {
         }
         if self.finish().is_some() {
             let rows = source.number("rows", self.product.left.count)?;
+            // An epilogue reads what the result has.
+            let value = self.product.element.rounded(source, value);
             lines.push(format!("finish(batch * {rows} + {row}, {column}, {value});"));
         }
         Ok(lines)

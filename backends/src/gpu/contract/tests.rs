@@ -1,4 +1,6 @@
+use lehr_ir::Literal;
 use lehr_ir::bindings::Bindings;
+use lehr_ir::dtype::DType;
 use lehr_ir::kernel::interpret::{self, BufferData};
 use lehr_ir::plan::BufferId;
 
@@ -80,6 +82,9 @@ fn contract(r: &mut Random, dtype: DType, [batch, m, n, k]: [usize; 4]) -> (Cont
 fn bytes(dtype: DType, x: &[f64]) -> Vec<u8> {
     match dtype {
         DType::F64 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        DType::F16 | DType::BF16 => {
+            x.iter().flat_map(|x| (Literal::from_f64(dtype, *x).bits()[0] as u16).to_le_bytes()).collect()
+        }
         _ => x.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
     }
 }
@@ -87,11 +92,16 @@ fn bytes(dtype: DType, x: &[f64]) -> Vec<u8> {
 fn numbers(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     match dtype {
         DType::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        DType::F16 | DType::BF16 => {
+            let number = |b: &[u8; 2]| Literal::from_bits(dtype, [u16::from_le_bytes(*b).into(), 0]).to_f64();
+            bytes.as_chunks().0.iter().map(number).collect()
+        }
         _ => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
     }
 }
 
-/// What the plan's interpreter computes, on small integers exactly; places outside of the view keep what they had.
+/// What the plan's interpreter computes, on small integers exactly but for the rounding of each result.
+/// Places outside of the view keep what they had.
 fn expected(c: &Contract, bindings: &Bindings, a: &[f64], b: &[f64], out: &mut [f64]) {
     let n = |d: &Dim| bindings.eval(d).expect("is known");
     let at = |m: &Matrix, batch: i64, row: i64, column: i64| -> usize {
@@ -101,7 +111,8 @@ fn expected(c: &Contract, bindings: &Bindings, a: &[f64], b: &[f64], out: &mut [
     for p in 0..n(&c.batch) {
         for i in 0..n(&c.m) {
             for j in 0..n(&c.n) {
-                out[at(&c.c, p, i, j)] = (0..n(&c.k)).map(|k| a[at(&c.a, p, i, k)] * b[at(&c.b, p, k, j)]).sum::<f64>();
+                let sum = (0..n(&c.k)).map(|k| a[at(&c.a, p, i, k)] * b[at(&c.b, p, k, j)]).sum::<f64>();
+                out[at(&c.c, p, i, j)] = Literal::from_f64(c.dtype, sum).to_f64();
             }
         }
     }
@@ -109,7 +120,7 @@ fn expected(c: &Contract, bindings: &Bindings, a: &[f64], b: &[f64], out: &mut [
 
 fn check(c: &Contract, lens: [usize; 3], bindings: &Bindings, dispatches: &[Dispatch], r: &mut Random) {
     for d in dispatches {
-        harness::validate(&d.text, c.dtype == DType::F64);
+        harness::validate(&d.text, c.dtype != DType::F32);
     }
     let Some(device) = harness::device() else { return };
     // Small integers, whose sums are exact in any order: every difference is a mistake.
@@ -142,8 +153,12 @@ const X: BufferId = BufferId(3);
 const Y: BufferId = BufferId(4);
 
 /// Bias and a comparison, over the product or beside it.
-fn finishing(r: &mut Random, [batch, m, n, k]: [usize; 4], replaces: bool) -> (Finishing, [usize; 3]) {
-    let (mut c, mut lens) = contract(r, DType::F32, [batch, m, n, k]);
+fn finishing(r: &mut Random, shape: [usize; 4], replaces: bool) -> (Finishing, [usize; 3]) {
+    finishing_of(r, DType::F32, shape, replaces)
+}
+
+fn finishing_of(r: &mut Random, dtype: DType, [batch, m, n, k]: [usize; 4], replaces: bool) -> (Finishing, [usize; 3]) {
+    let (mut c, mut lens) = contract(r, dtype, [batch, m, n, k]);
     let size = |n: usize| Dim::from(n as i64);
     c.c = Matrix {
         buffer: OUT,
@@ -155,12 +170,12 @@ fn finishing(r: &mut Random, [batch, m, n, k]: [usize; 4], replaces: bool) -> (F
     lens[2] = batch * m * n;
     let (access, store) = if replaces { ("readwrite", "store c[i*n + _column + j], %3") } else { ("read", "") };
     let text = format!(
-        "kernel @bias({access} c: f32[rows*n], read x: f32[n], write y: bool[rows*n]) sizes(rows, n, _column, _columns) {{
+        "kernel @bias({access} c: {dtype}[rows*n], read x: {dtype}[n], write y: bool[rows*n]) sizes(rows, n, _column, _columns) {{
   parallel i in 0..rows {{
     lane j in 0.._columns {{
       %0 = load c[i*n + _column + j]
       %1 = load x[_column + j]
-      %2 = const 0.0 : f32
+      %2 = const 0.0 : {dtype}
       %3 = add %0, %1
       %4 = gt %3, %2
       {store}
@@ -181,21 +196,22 @@ fn finishing(r: &mut Random, [batch, m, n, k]: [usize; 4], replaces: bool) -> (F
 }
 
 fn check_finishing(f: &Finishing, lens: [usize; 3], dispatches: &[Dispatch], r: &mut Random) {
-    dispatches.iter().for_each(|d| harness::validate(&d.text, false));
+    let dtype = f.contract.dtype;
+    dispatches.iter().for_each(|d| harness::validate(&d.text, dtype != DType::F32));
     let Some(device) = harness::device() else { return };
     let mut fill = |n: usize| -> Vec<f64> { (0..n).map(|_| r.below(7) as f64 - 3.0).collect() };
     let n = f.contract.n.as_const().expect("is known") as usize;
     let (a, b, mut out, x) = (fill(lens[0]), fill(lens[1]), fill(lens[2]), fill(n));
     let mut memory = Memory::new();
     for (id, data) in [(LEFT, &a), (RIGHT, &b), (OUT, &out), (X, &x)] {
-        memory.insert(id, bytes(DType::F32, data));
+        memory.insert(id, bytes(dtype, data));
     }
     memory.insert(Y, vec![7; lens[2]]);
     device.run(dispatches, &Bindings::default(), &mut memory);
     expected(&f.contract, &Bindings::default(), &a, &b, &mut out);
     let kernel = &f.kernels[0];
     let sizes = [(lens[2] / n) as i64, n as i64, 0, n as i64];
-    let narrow = |x: &[f64]| BufferData::from(x.iter().map(|x| *x as f32).collect::<Vec<f32>>());
+    let narrow = |x: &[f64]| harness::elements(dtype, &bytes(dtype, x));
     let mut buffers = vec![narrow(&out), narrow(&x), BufferData::from(vec![false; lens[2]])];
     interpret::run(kernel, &sizes, &mut buffers).expect("runs");
     for (id, data) in [(OUT, &buffers[0]), (Y, &buffers[2])] {
@@ -301,6 +317,57 @@ fn doubles_where_there_are() {
     let (c, _) = contract(&mut r, DType::F64, [1, 2, 3, 4]);
     let refused = dispatches(&c, &[], None, &WgslTarget::default()).expect_err("has no f64");
     assert_eq!(refused.to_string(), "the WGSL printer does not support f64 in a contraction");
+}
+
+/// With the device's own 16-bit floats, if it has them, and without.
+fn targets() -> impl Iterator<Item = WgslTarget> {
+    let target = target();
+    [target, WgslTarget { f16: false, ..target }].into_iter().take(if target.f16 { 2 } else { 1 })
+}
+
+const HALVES: [DType; 2] = [DType::F16, DType::BF16];
+
+#[test]
+fn half_precision_is_summed_in_single_and_rounded_once() {
+    let mut r = Random(23);
+    let sizes = [0, 1, 2, 3, 7, 8, 9, 16, 31, 33, 48, 64, 70];
+    for (dtype, target) in HALVES.into_iter().flat_map(|d| targets().map(move |t| (d, t))) {
+        let mut shapes = vec![[1, 33, 40, 3000], [2, 1, 50, 1100], [2, 64, 128, 64], [1, 130, 129, 37]];
+        shapes.extend((0..16).map(|_| [r.pick(&[1, 1, 2, 3]), r.pick(&sizes), r.pick(&sizes), r.pick(&sizes)]));
+        for shape in shapes {
+            let (c, lens) = contract(&mut r, dtype, shape);
+            let dispatches = dispatches(&c, &[], None, &target).expect("has text");
+            check(&c, lens, &Bindings::default(), &dispatches, &mut r);
+        }
+    }
+}
+
+#[test]
+fn epilogues_read_rounded_halves() {
+    let mut r = Random(29);
+    for (dtype, target) in HALVES.into_iter().flat_map(|d| targets().map(move |t| (d, t))) {
+        for shape in [[1, 70, 65, 20], [2, 3, 100, 30], [1, 40, 33, 3000], [3, 33, 17, 0], [1, 1, 1, 1]] {
+            for replaces in [false, true] {
+                let (f, lens) = finishing_of(&mut r, dtype, shape, replaces);
+                let dispatches = dispatches(&f.contract, &f.kernels, None, &target).expect("has text");
+                check_finishing(&f, lens, &dispatches, &mut r);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_choice_takes_halves() {
+    let mut r = Random(31);
+    for (dtype, target) in HALVES.into_iter().flat_map(|d| targets().map(move |t| (d, t))) {
+        for [m, n, k] in [[70, 68, 40], [3, 50, 600]] {
+            let (c, lens) = contract(&mut r, dtype, [2, m, n, k]);
+            for choice in choice::Choice::all(&c, &target) {
+                let dispatches = dispatches(&c, &[], Some(choice), &target).expect("has text");
+                check(&c, lens, &Bindings::default(), &dispatches, &mut r);
+            }
+        }
+    }
 }
 
 #[test]

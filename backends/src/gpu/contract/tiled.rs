@@ -3,10 +3,11 @@
 use lehr_ir::dim::Dim;
 
 use super::address::is_multiple;
+use super::element::Element;
 use super::fetch::{self, Fetch};
 use super::output::{Output, counted};
 use super::panel::{Panel, plus, stride};
-use super::{Element, Product, Side};
+use super::{Product, Side};
 use crate::gpu::dispatch::Dispatch;
 use crate::gpu::wgsl::source::Source;
 use crate::gpu::wgsl::{WgslError, WgslTarget};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use lehr_ir::bindings::Bindings;
 use lehr_ir::kernel::Access;
 use lehr_ir::plan::{BufferId, Contract};
-use lehr_ir::{Array, DType, Plan};
+use lehr_ir::{Array, DType, Data, Literal, Plan};
 
 use crate::gpu::clock::Clock;
 use crate::gpu::device::Device;
@@ -49,7 +49,13 @@ impl<'d> Trial<'d> {
     pub(super) fn of(device: &'d Device, plan: &Plan, c: &Contract, forms: &[Vec<Dispatch>]) -> Option<Self> {
         let terms = c.k.as_const()?;
         let unit = if c.dtype == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
-        let tolerance = unit * (terms as f64 + 16.0);
+        // What is rounded to half precision may fall to either side.
+        let rounding = match c.dtype {
+            DType::F16 => 0.5f64.powi(10),
+            DType::BF16 => 0.5f64.powi(7),
+            _ => 0.0,
+        };
+        let tolerance = unit * (terms as f64 + 16.0) + rounding;
         let mut trial =
             Self { device, plan: BTreeMap::new(), scratch: BTreeMap::new(), results: Vec::new(), tolerance };
         let (mut used, mut scratch) = (BTreeMap::new(), BTreeMap::new());
@@ -189,6 +195,7 @@ impl<'d> Trial<'d> {
         let dtype = |id: &BufferId| self.plan.get(id).map(|(dtype, _)| *dtype);
         self.results.iter().zip(want.iter().zip(got)).all(|(id, (want, got))| match dtype(id) {
             Some(DType::F32) => near(floats(want), floats(got), self.tolerance),
+            Some(dtype @ (DType::F16 | DType::BF16)) => near(halves(dtype, want), halves(dtype, got), self.tolerance),
             Some(DType::F64) => near(doubles(want), doubles(got), self.tolerance),
             // Whatever else an epilogue writes is compared as it is.
             _ => want == got,
@@ -220,8 +227,19 @@ fn numbers(dtype: DType, len: usize, id: BufferId) -> Option<Array> {
     match dtype {
         DType::F32 => Some(Array::from((0..len).map(|_| f32::from(next()) - 3.0).collect::<Vec<f32>>())),
         DType::F64 => Some(Array::from((0..len).map(|_| f64::from(next()) - 3.0).collect::<Vec<f64>>())),
+        DType::F16 | DType::BF16 => {
+            let mut data = Data::zeros(dtype, len);
+            for i in 0..len {
+                data.set(i, Literal::from_f64(dtype, f64::from(next()) - 3.0))?;
+            }
+            Array::from_data(&[len], data).ok()
+        }
         _ => None,
     }
+}
+
+fn halves(dtype: DType, bytes: &[u8]) -> impl Iterator<Item = f64> + Clone {
+    bytes.as_chunks().0.iter().map(move |b| Literal::from_bits(dtype, [u16::from_le_bytes(*b).into(), 0]).to_f64())
 }
 
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f64> + Clone {

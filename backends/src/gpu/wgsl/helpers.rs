@@ -6,7 +6,7 @@ macro_rules! helpers {
     ($($variant:ident [$($needs:ident),*] $text:literal;)+) => {
         /// A function of the module.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub(super) enum Helper { $($variant),+ }
+        pub(in crate::gpu) enum Helper { $($variant),+ }
 
         impl Helper {
             fn needs(self) -> &'static [Self] {

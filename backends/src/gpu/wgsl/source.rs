@@ -6,7 +6,7 @@ use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 use smallvec::SmallVec;
 
-use super::helpers::Helpers;
+use super::helpers::{Helper, Helpers};
 use super::names::word;
 use super::{Unsupported, WgslError, WgslTarget, limit};
 use crate::gpu::dispatch::{Bound, Dispatch, Operand};
@@ -168,6 +168,11 @@ impl Source {
         super::printer::f32_text(&mut self.helpers, c)
     }
 
+    /// Adds a function that text uses, and those within.
+    pub(in crate::gpu) fn need(&mut self, helper: Helper) {
+        self.helpers.add(helper);
+    }
+
     /// Adds functions that text uses.
     pub(in crate::gpu) fn help(&mut self, helpers: Helpers) {
         self.helpers.extend(helpers);
@@ -229,7 +234,7 @@ impl Source {
             return Err(limit("bytes of workgroup memory", self.shared_bytes, target.workgroup_bytes));
         }
         let mut out: Vec<String> = self.title.iter().map(|t| format!("// {t}")).collect();
-        if self.bindings.iter().any(|b| b.element == "f16") {
+        if self.bindings.iter().any(|b| b.element.contains("f16")) {
             out.push("enable f16;".to_owned());
         }
         if self.subgroups && target.subgroups.is_some_and(|s| s.named) {
