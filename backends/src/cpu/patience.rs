@@ -26,7 +26,7 @@ impl Patience {
     pub(super) fn pause(&mut self) {
         self.rounds = self.rounds.wrapping_add(1);
         // Looking at the clock takes about as long as a few rounds.
-        if self.rounds % 32 != 0 || Instant::now() < self.until {
+        if !self.rounds.is_multiple_of(32) || Instant::now() < self.until {
             std::hint::spin_loop();
         } else {
             std::thread::yield_now();
