@@ -222,6 +222,16 @@ impl Options {
     ///
     /// It is for looking at a program, whose calls take longer by it. Compilation fails for a device without such a clock
     /// (`lehr devices` lists `timestamps` where there is one). Other backends have no dispatches.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let x = Tensor::input("x", F32, ["n"]);
+    /// let options = Options::default().time_dispatches(true);
+    /// let mut f = Function::new("f").output("y", &(&x + 1)).compile(options)?;
+    /// f.run([("x", [1.0f32, 2.0])])?;
+    /// // On the CPU there is nothing to time.
+    /// assert_eq!(f.recorded().0, 0);
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
     #[must_use]
     pub fn time_dispatches(mut self, time: bool) -> Self {
         self.time_dispatches = time;

@@ -3,14 +3,13 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{EvalCx, EvalError, at, evaluate_bound};
+use super::regions::find_in_regions;
+use super::{EvalCx, EvalError, at};
 use crate::array::Array;
 use crate::bindings::Bindings;
 use crate::graph::{Graph, Node, NodeId};
-use crate::literal::Literal;
 use crate::loc::Loc;
 use crate::ops::Op;
-use crate::ops::region::row;
 
 /// An index at which a window of its operand does not fit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,7 +103,10 @@ impl IndexWatch {
             let operands: Option<Vec<Array>> = node.operands.iter().map(|v| values[v.index()].clone()).collect();
             let operands = operands.ok_or_else(missing)?;
             if let Some(regions) = inside
-                && let Some(mut fault) = nested(regions, &node.op, &operands, bindings)?
+                && let Some(mut fault) = find_in_regions(&node.op, &operands, bindings, |turn| {
+                    let watch = regions.get(turn.which).and_then(Option::as_ref);
+                    watch.map_or(Ok(None), |watch| watch.first(turn.region, turn.args, bindings))
+                })?
             {
                 if !fault.loc.is_known() {
                     fault.loc = node.loc.clone();
@@ -157,62 +159,4 @@ fn misfit(op: &Op, map: &[usize], indices: &Array, operand: &[usize], sizes: &[u
             window: sizes[dim],
         })
     })
-}
-
-/// The first fault in the regions of an operation that runs on these operands.
-fn nested(
-    regions: &[Option<IndexWatch>],
-    op: &Op,
-    operands: &[Array],
-    bindings: &Bindings,
-) -> Result<Option<IndexFault>, EvalError> {
-    let look = |which: usize, region: &Graph, args: &[Array]| match regions.get(which) {
-        Some(Some(watch)) => watch.first(region, args, bindings),
-        _ => Ok(None),
-    };
-    match op {
-        Op::Call(call) => look(0, &call.body, operands),
-        Op::Case(case) => {
-            let index = operands.first().and_then(Array::item).map_or(0, |l| l.to_f64() as i64);
-            let branch = case.clamp(index);
-            look(branch, &case.branches[branch], &operands[1..])
-        }
-        Op::Scan(scan) => {
-            let n = EvalCx { bindings }.size(&scan.length)?;
-            let fixed = scan.consts + scan.carries;
-            let mut args = operands[..fixed].to_vec();
-            for step in 0..n {
-                let i = if scan.reverse { n - 1 - step } else { step };
-                args.truncate(fixed);
-                for xs in &operands[fixed..] {
-                    args.push(row(xs, i)?);
-                }
-                if let Some(fault) = look(0, &scan.body, &args)? {
-                    return Ok(Some(fault));
-                }
-                let out = evaluate_bound(&scan.body, &args, bindings)?.outputs;
-                args.splice(scan.consts..fixed, out.into_iter().take(scan.carries));
-            }
-            Ok(None)
-        }
-        Op::While(l) => {
-            let mut args = operands.to_vec();
-            loop {
-                if let Some(fault) = look(0, &l.cond, &args)? {
-                    return Ok(Some(fault));
-                }
-                let goes_on = evaluate_bound(&l.cond, &args, bindings)?.outputs.first().and_then(Array::item);
-                if goes_on != Some(Literal::from(true)) {
-                    return Ok(None);
-                }
-                if let Some(fault) = look(1, &l.body, &args)? {
-                    return Ok(Some(fault));
-                }
-                let out = evaluate_bound(&l.body, &args, bindings)?.outputs;
-                args.truncate(l.consts);
-                args.extend(out);
-            }
-        }
-        _ => Ok(None),
-    }
 }

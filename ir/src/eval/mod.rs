@@ -17,6 +17,7 @@ use crate::ty::Type;
 
 pub mod elementwise;
 pub mod indices;
+mod regions;
 pub mod trap;
 pub mod walk;
 

@@ -2,14 +2,13 @@
 
 use smallvec::SmallVec;
 
-use super::{EvalCx, EvalError, at, evaluate_bound, last_uses};
+use super::regions::find_in_regions;
+use super::{EvalCx, EvalError, at, last_uses};
 use crate::array::Array;
 use crate::bindings::Bindings;
 use crate::graph::{Def, Graph, Value};
-use crate::literal::Literal;
 use crate::loc::Loc;
 use crate::ops::Op;
-use crate::ops::region::row;
 
 /// The first value with a NaN that was not made from another one.
 #[derive(Clone, PartialEq, Debug)]
@@ -117,50 +116,13 @@ fn inside(
     loc: &Loc,
     origins: &mut Vec<Origin>,
 ) -> Result<Option<usize>, EvalError> {
-    let mut look = |region: &Graph, args: &[Array]| -> Result<Option<usize>, EvalError> {
-        let causes = trace(region, args, bindings, loc, origins)?;
-        Ok(region.roots().find_map(|v| causes[v.index()]))
-    };
-    match op {
-        Op::Call(call) => look(&call.body, operands),
-        Op::Case(case) => {
-            let index = operands.first().and_then(Array::item).map_or(0, |l| l.to_f64() as i64);
-            look(&case.branches[case.clamp(index)], &operands[1..])
+    find_in_regions(op, operands, bindings, |turn| {
+        if turn.outputs.is_some_and(|out| !out.iter().any(has_nan)) {
+            return Ok(None);
         }
-        Op::Scan(scan) => {
-            let n = EvalCx { bindings }.size(&scan.length)?;
-            let fixed = scan.consts + scan.carries;
-            let mut args = operands[..fixed].to_vec();
-            for step in 0..n {
-                let i = if scan.reverse { n - 1 - step } else { step };
-                args.truncate(fixed);
-                for xs in &operands[fixed..] {
-                    args.push(row(xs, i)?);
-                }
-                let out = evaluate_bound(&scan.body, &args, bindings)?.outputs;
-                if out.iter().any(has_nan) {
-                    return look(&scan.body, &args);
-                }
-                args.splice(scan.consts..fixed, out.into_iter().take(scan.carries));
-            }
-            Ok(None)
-        }
-        Op::While(l) => {
-            let mut args = operands.to_vec();
-            while evaluate_bound(&l.cond, &args, bindings)?.outputs.first().and_then(Array::item)
-                == Some(Literal::from(true))
-            {
-                let out = evaluate_bound(&l.body, &args, bindings)?.outputs;
-                if out.iter().any(has_nan) {
-                    return look(&l.body, &args);
-                }
-                args.truncate(l.consts);
-                args.extend(out);
-            }
-            Ok(None)
-        }
-        _ => Ok(None),
-    }
+        let causes = trace(turn.region, turn.args, bindings, loc, origins)?;
+        Ok(turn.region.roots().find_map(|v| causes[v.index()]))
+    })
 }
 
 fn origin(op: &str, name: String, loc: &Loc, a: &Array, operands: Vec<(String, [f64; 2])>) -> Origin {
