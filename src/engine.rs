@@ -4,6 +4,7 @@
 //! fails and leaves the variables as they were.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use lehr_ir::bindings::Bindings;
 use lehr_ir::graph::Graph;
@@ -197,6 +198,16 @@ impl Engine {
             #[cfg(feature = "gpu")]
             Self::Gpu(gpu) => gpu.kernel_counts(),
         }
+    }
+
+    /// Records a call for a device and drops it: the dispatches, and the time. `None` where calls are not recorded.
+    pub(crate) fn rehearse(&self, workspace: &mut Workspace, call: &Call<'_>) -> Result<Option<(u64, Duration)>> {
+        #[cfg(feature = "gpu")]
+        if let Self::Gpu(gpu) = self {
+            return Ok(gpu.rehearse(workspace, call)?.map(|r| (r.dispatches, r.time)));
+        }
+        let _ = (workspace, call);
+        Ok(None)
     }
 
     /// Runs a call.

@@ -95,6 +95,39 @@ impl Executable {
         (0, Duration::ZERO)
     }
 
+    /// Records a call's commands for a device and drops them: nothing is computed, and variables keep their values.
+    ///
+    /// Gives how many dispatches there were and how long recording them took: without the device at work, which where it is software
+    /// takes the processor's caches and time. `None` for programs that are not recorded, and for those with steps on the host or
+    /// steps that depend on values, which would have to run.
+    ///
+    /// # Errors
+    /// As [`Executable::run`].
+    ///
+    /// ```
+    /// use lehr::prelude::*;
+    /// let x = Tensor::input("x", F32, (2,));
+    /// let mut f = Function::new("f").output("y", &x.exp()).compile(Options::default())?;
+    /// assert_eq!(f.rehearse([("x", [1.0f32, 2.0])])?, None, "the processor runs code, it records nothing");
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn rehearse(&mut self, inputs: impl Inputs) -> Result<Option<(u64, Duration)>> {
+        let loc = std::panic::Location::caller();
+        self.take(inputs).map_err(|fault| self.fail(fault, loc.into()))?;
+        let (code, leaves) = (&self.program.code, &self.program.leaves);
+        let (workspace, inputs, slots, bindings) =
+            (&mut self.workspace, &self.inputs, &self.slots, &self.bound.bindings);
+        let result = self.state.read(|values| {
+            let (sources, updates, data, values) = (&code.sources, &code.updates, &leaves.data, Values::Shared(values));
+            let outputs: &mut [Array] = &mut [];
+            let call = Call { sources, inputs, values, slots, updates, data, bindings, outputs, trap: None };
+            code.engine.rehearse(workspace, &call)
+        });
+        self.inputs.clear();
+        result
+    }
+
     /// How often each dispatch ran so far and how long it took, in all; `None` where that is not measured.
     #[cfg(feature = "gpu")]
     pub(crate) fn dispatch_times(&self) -> Option<Vec<(u32, Duration)>> {

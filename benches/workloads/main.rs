@@ -3,8 +3,8 @@
 //! Prints one JSON line a workload on stdout and nothing else there:
 //! `{"fw":"lehr","name":"gemm_512","ms":…,"min_ms":…,"first_ms":…,"n":…,"rss_mb":…,"init_mb":…,"out":"fresh"}`.
 //! With `--explain`, the kernels of each workload and their machine code go to stderr.
-//! With `--backend gpu`, `"dispatches"` of a call and `"encode_us"`, the time to record one, are there too; with `--timed`, the device
-//! times each dispatch, and the times go to stderr.
+//! With `--backend gpu` also `"dispatches"` of a call, `"encode_us"`, the time to record one in calls that are recorded and dropped,
+//! and `"encode_in_call_us"`, the same in calls that run. With `--timed`, the device times each dispatch, and the times go to stderr.
 //! With `--cache`, code is kept from process to process in the user's cache folder, and taken from there; else nothing is.
 //! With `--first`, the first call is the only one, which profilers like.
 //! `ms` is the median of the calls after warm-up, `first_ms` the time from nothing built to the first result.

@@ -8,6 +8,9 @@ use lehr::prelude::*;
 use crate::Config;
 use crate::rows::Failure;
 
+/// How often a call is recorded and dropped.
+const REHEARSALS: usize = 51;
+
 /// What a workload's line says.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -23,16 +26,34 @@ pub struct Line {
     pub rss_mb: Option<f64>,
     /// Whether results are fresh arrays or written into given ones.
     pub out: &'static str,
-    /// On a device: the dispatches of a call, and the median of the microseconds that recording one takes.
-    pub dispatches: Option<(u64, f64)>,
+    /// On a device: what recording took.
+    pub recording: Option<Recording>,
+}
+
+/// What recording calls for a device takes, by the median.
+#[derive(Clone, Copy, Debug)]
+pub struct Recording {
+    /// Dispatches of a call.
+    pub dispatches: u64,
+    /// Microseconds a dispatch in calls that run: with the device at work, which takes the processor's caches if it is software.
+    pub in_calls: f64,
+    /// The same of calls that are recorded one after the other and dropped; `None` where calls cannot be.
+    pub alone: Option<f64>,
+}
+
+impl Recording {
+    fn json(&self) -> String {
+        let Self { dispatches, in_calls, alone } = self;
+        let alone = alone.map_or_else(String::new, |us| format!(",\"encode_us\":{us:.3}"));
+        format!(",\"dispatches\":{dispatches},\"encode_in_call_us\":{in_calls:.3}{alone}")
+    }
 }
 
 impl Line {
     /// The line, for a process that took `init_mb` at its start.
     pub fn json(&self, name: &str, init_mb: f64) -> String {
-        let Self { ms, min_ms, first_ms, n, rss_mb, out, dispatches } = self;
-        let recorded =
-            dispatches.map_or_else(String::new, |(n, us)| format!(",\"dispatches\":{n},\"encode_us\":{us:.3}"));
+        let Self { ms, min_ms, first_ms, n, rss_mb, out, recording } = self;
+        let recorded = recording.as_ref().map_or_else(String::new, Recording::json);
         let rss = rss_mb.unwrap_or_else(peak_mb);
         format!(
             "{{\"fw\":\"lehr\",\"name\":\"{name}\",\"ms\":{ms:.6},\"min_ms\":{min_ms:.6},\"first_ms\":{first_ms:.3},\
@@ -80,9 +101,28 @@ pub fn time(
             ExplainOptions { source: false, passes: false, groups: false, kernels: false, ..ExplainOptions::default() };
         eprintln!("{}", exe.explain_with(&all));
     }
-    recorded.sort_by(|a: &(u64, f64), b| a.1.total_cmp(&b.1));
-    let dispatches = recorded.get(recorded.len() / 2).copied();
-    Ok(Line { rss_mb, dispatches, ..summary(times, first_ms, out) })
+    let recording = match middle(recorded) {
+        Some((dispatches, in_calls)) => {
+            let mut alone = Vec::with_capacity(REHEARSALS);
+            for _ in 0..REHEARSALS {
+                alone.extend(exe.rehearse(inputs.as_slice())?.map(|(n, time)| each(n, time)));
+            }
+            Some(Recording { dispatches, in_calls, alone: middle(alone).map(|(_, us)| us) })
+        }
+        None => None,
+    };
+    Ok(Line { rss_mb, recording, ..summary(times, first_ms, out) })
+}
+
+/// The median by the second part.
+fn middle(mut all: Vec<(u64, f64)>) -> Option<(u64, f64)> {
+    all.sort_by(|a, b| a.1.total_cmp(&b.1));
+    all.get(all.len() / 2).copied()
+}
+
+/// Dispatches, and the microseconds of each.
+fn each(dispatches: u64, time: Duration) -> (u64, f64) {
+    (dispatches, ms(time) * 1e3 / dispatches as f64)
 }
 
 /// A call, and what it has recorded for a device.
@@ -96,7 +136,7 @@ fn recording(
     let after = exe.recorded();
     let dispatches = after.0 - before.0;
     if dispatches > 0 {
-        recorded.push((dispatches, ms(after.1 - before.1) * 1e3 / dispatches as f64));
+        recorded.push(each(dispatches, after.1 - before.1));
     }
     Ok(())
 }
@@ -106,7 +146,7 @@ pub fn summary(mut times: Vec<f64>, first_ms: f64, out: &'static str) -> Line {
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).copied().unwrap_or(first_ms);
     let min = times.first().copied().unwrap_or(first_ms);
-    Line { ms: median, min_ms: min, first_ms, n: times.len(), rss_mb: None, out, dispatches: None }
+    Line { ms: median, min_ms: min, first_ms, n: times.len(), rss_mb: None, out, recording: None }
 }
 
 /// Calls for 3 seconds or 2,000 times, at least 5 times, after a warm-up of a tenth of that.

@@ -59,29 +59,10 @@ impl Gpu {
 
     /// Variables are taken from the device and stay there; their new values take effect together when all steps are recorded.
     pub(crate) fn run(&self, workspace: &mut Workspace, mut call: Call<'_>) -> Result<()> {
-        let kept = match &mut workspace.device {
-            Some(kept) => kept,
-            none => none.insert(self.fresh()?),
-        };
-        let device = self.program.device();
-        // On the device before the call: what variables and captured arrays are.
-        let mut there: Vec<Option<Resident>> = Vec::with_capacity(call.sources.len());
-        for &source in call.sources {
-            there.push(match source {
-                Source::Input(_) => None,
-                Source::Variable(i) => Some(call.value(i)?.on(device)?),
-                Source::Data(i) => Some(captured(&mut kept.data, i, call.argument(source)?, device)?),
-            });
-        }
+        let kept = self.kept(workspace)?;
+        let there = self.there(kept, &call)?;
         let outputs = std::mem::take(&mut call.outputs);
-        let mut args = Vec::with_capacity(there.len());
-        for (&source, resident) in call.sources.iter().zip(&there) {
-            args.push(match resident {
-                Some(resident) => Arg::Device(resident),
-                None => Arg::Host(call.argument(source)?),
-            });
-        }
-        let new = kept.instance.run(&args, outputs)?;
+        let new = kept.instance.run(&arguments(&there, &call)?, outputs)?;
         if let Some(trap) = call.trap {
             let all = |list: &[Resident]| list.iter().map(|r| Ok(r.download()?)).collect::<Result<Vec<_>>>();
             let args = call.sources.iter().map(|&s| call.argument(s).cloned()).collect::<Result<Vec<_>>>()?;
@@ -95,6 +76,34 @@ impl Gpu {
             }
         }
         Ok(())
+    }
+
+    /// Records a call and drops what was recorded.
+    pub(crate) fn rehearse(&self, workspace: &mut Workspace, call: &Call<'_>) -> Result<Option<Recorded>> {
+        let kept = self.kept(workspace)?;
+        let there = self.there(kept, call)?;
+        Ok(kept.instance.rehearse(&arguments(&there, call)?)?)
+    }
+
+    /// What is kept between calls, made in the first.
+    fn kept<'w>(&self, workspace: &'w mut Workspace) -> Result<&'w mut Kept> {
+        Ok(match &mut workspace.device {
+            Some(kept) => kept,
+            none => none.insert(self.fresh()?),
+        })
+    }
+
+    /// What is on the device before a call: variables and captured arrays.
+    fn there(&self, kept: &mut Kept, call: &Call<'_>) -> Result<Vec<Option<Resident>>> {
+        let device = self.program.device();
+        let on_device = |&source| {
+            Ok(match source {
+                Source::Input(_) => None,
+                Source::Variable(i) => Some(call.value(i)?.on(device)?),
+                Source::Data(i) => Some(captured(&mut kept.data, i, call.argument(source)?, device)?),
+            })
+        };
+        call.sources.iter().map(on_device).collect()
     }
 
     fn fresh(&self) -> Result<Kept> {
@@ -116,6 +125,15 @@ impl Kept {
     pub(crate) fn times(&self) -> Option<&[Spent]> {
         self.instance.times()
     }
+}
+
+/// The arguments of a call, where some are on the device.
+fn arguments<'a>(there: &'a [Option<Resident>], call: &'a Call<'_>) -> Result<Vec<Arg<'a>>> {
+    let all = call.sources.iter().zip(there).map(|(&source, resident)| match resident {
+        Some(resident) => Ok(Arg::Device(resident)),
+        None => Ok(Arg::Host(call.argument(source)?)),
+    });
+    all.collect()
 }
 
 /// A captured array on the device, copied on first sight.

@@ -1,5 +1,6 @@
 //! What recording a call costs, and how long its dispatches take.
 
+use lehr::control::cond;
 use lehr::explain::DeviceForm;
 
 use super::*;
@@ -23,6 +24,32 @@ fn recorded_dispatches_are_counted() {
         assert_eq!(recorded, call * dispatches);
         assert!(!time.is_zero());
     }
+}
+
+#[test]
+fn what_is_rehearsed_changes_nothing() {
+    let Some((options, _turn)) = gpu() else { return };
+    let total = Tensor::variable("total", 0.0f32);
+    let x = Tensor::input("x", F32, ["n"]);
+    let next = &total + x.sum();
+    let f = Function::new("f").output("y", &next).update(&total, &next);
+    let mut exe = f.compile(options.clone()).expect("compiles");
+    let dispatches = exe.explain().device.expect("a device").dispatches() as u64;
+    let given = [("x", Array::new(&[2], vec![1.0f32, 2.0]).expect("is as long"))];
+    // Before the first call, between calls, and for sizes that no call has had.
+    for call in 1..=3 {
+        let (recorded, time) = exe.rehearse(given.clone()).expect("records").expect("depends on no value");
+        assert_eq!(recorded, dispatches);
+        assert!(!time.is_zero());
+        exe.rehearse([("x", Array::zeros(F32, &[1000 * call]))]).expect("records").expect("depends on no value");
+        let y: f32 = exe.run(given.clone()).expect("runs").unpack().expect("is a number");
+        assert_eq!(y, 3.0 * call as f32);
+        assert_eq!(exe.recorded().0, call as u64 * dispatches, "what is dropped does not count");
+    }
+    assert!(exe.rehearse([("x", Array::zeros(F32, &[]))]).is_err(), "inputs are checked");
+    let chosen = cond(&x.sum().gt(0.0), || &x + 1.0, || &x - 1.0);
+    let mut exe = Function::new("g").output("y", &chosen).compile(options).expect("compiles");
+    assert_eq!(exe.rehearse(given).expect("is asked"), None, "a branch waits for what chooses it");
 }
 
 #[test]

@@ -43,6 +43,17 @@ pub(super) struct Sequence {
     pub(super) commands: Vec<Command>,
 }
 
+impl Sequence {
+    /// Whether nothing that is recorded depends on what was computed.
+    pub(super) fn runs_unseen(&self) -> bool {
+        self.commands.iter().all(|c| match c {
+            Command::Dispatch(_) | Command::Copy { .. } => true,
+            Command::Loop(l) => matches!(l.turns, Turns::Count(_)) && l.body.runs_unseen(),
+            Command::Host(_) | Command::Branch(_) => false,
+        })
+    }
+}
+
 /// A buffer: where it is, and how many bytes of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {

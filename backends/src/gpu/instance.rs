@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use lehr_ir::array::Data;
+use lehr_ir::array::{Data, Sizes};
 use lehr_ir::eval::bind_types;
 use lehr_ir::{Array, DType};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::bound::Bound;
+use super::bound::{Bound, Sequence};
 use super::clock::{Clock, Spent};
 use super::error::GpuError;
 use super::layout;
@@ -123,13 +123,61 @@ impl Instance {
     /// # Errors
     /// Arguments that do not fit; what a device lacks. Nothing counts as done then.
     pub fn run(&mut self, args: &[Arg<'_>], outputs: &mut [Array]) -> Result<Vec<Resident>, GpuError> {
-        self.select(args)?;
-        let program = Arc::clone(&self.program);
-        let (device, plan) = (&program.device, &program.plan);
-        if outputs.len() != plan.outputs.len() {
-            return Err(GpuError::Places { want: plan.outputs.len(), got: outputs.len() });
+        if outputs.len() != self.program.plan.outputs.len() {
+            return Err(GpuError::Places { want: self.program.plan.outputs.len(), got: outputs.len() });
         }
-        let bound = &mut self.bound[0];
+        let (params, results) = self.place(args)?;
+        let (sequence, types, mut run) = self.parts();
+        run.sequence(sequence, Frame { params: &params, results: &results })?;
+        let mut wanted: Vec<(Slice, &mut Data)> = Vec::with_capacity(outputs.len());
+        for ((place, (dtype, shape, _)), from) in outputs.iter_mut().zip(types).zip(&results) {
+            let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
+            if !fits {
+                *place = Array::zeros(*dtype, shape);
+            }
+            if let Some(data) = place.get_mut() {
+                wanted.push((from.clone(), data));
+            }
+        }
+        let (end, recorded) = run.finish(&mut wanted)?;
+        let device = &self.program.device;
+        if wanted.is_empty() {
+            // At most one call is under way when the next is made.
+            if let Some(index) = std::mem::replace(&mut self.unfinished, end) {
+                let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
+                device.device.poll(wait).map_err(|e| GpuError::Lost { reason: e.to_string() })?;
+            }
+        } else {
+            self.unfinished = None;
+        }
+        device.check()?;
+        self.recorded += recorded;
+        let updates = results.into_iter().zip(&self.bound[0].results).skip(outputs.len());
+        Ok(updates.map(|(s, (dtype, shape, _))| Resident::new(device, s.memory, *dtype, shape)).collect())
+    }
+
+    /// Records a call's commands and drops them: what recording costs where nothing else disturbs the processor, as the threads of
+    /// a software adapter do. `None` for a program with steps on the host or steps that depend on values, which have to run.
+    ///
+    /// # Errors
+    /// As [`Instance::run`].
+    pub fn rehearse(&mut self, args: &[Arg<'_>]) -> Result<Option<Recorded>, GpuError> {
+        let (params, results) = self.place(args)?;
+        let (sequence, _, mut run) = self.parts();
+        if !sequence.runs_unseen() {
+            return Ok(None);
+        }
+        run.recorder.rehearses = true;
+        run.sequence(sequence, Frame { params: &params, results: &results })?;
+        let (_, recorded) = run.finish(&mut [])?;
+        self.program.device.check()?;
+        Ok(Some(recorded))
+    }
+
+    /// Where arguments and results are in this call; what comes from the host is on its way to the device.
+    fn place(&mut self, args: &[Arg<'_>]) -> Result<(Vec<Slice>, Vec<Slice>), GpuError> {
+        self.select(args)?;
+        let (device, bound) = (&self.program.device, &self.bound[0]);
         let mut params = Vec::with_capacity(args.len());
         for ((arg, kept), &bytes) in args.iter().zip(&mut self.inputs).zip(&bound.params) {
             params.push(Slice::from(match arg {
@@ -145,43 +193,25 @@ impl Instance {
         for (kept, (.., bytes)) in self.outputs.iter_mut().zip(&bound.results) {
             results.push(Slice::from(reserve(device, kept, *bytes)?));
         }
-        for (kept, (.., bytes)) in self.updates.iter_mut().zip(&bound.results[plan.outputs.len()..]) {
+        for (kept, (.., bytes)) in self.updates.iter_mut().zip(&bound.results[self.outputs.len()..]) {
             results.push(Slice::from(unused(device, kept, *bytes)?));
         }
-        let mut run = Run {
-            program: &program,
-            bindings: &bound.bindings,
-            blocks: &bound.blocks,
+        Ok((params, results))
+    }
+
+    /// The steps for the sizes in front, the types of their results, and what records them.
+    fn parts(&mut self) -> (&mut Sequence, &[(DType, Sizes, u64)], Run<'_>) {
+        let Bound { sequence, results, bindings, blocks, .. } = &mut self.bound[0];
+        let run = Run {
+            program: &self.program,
+            bindings,
+            blocks,
             slots: &mut self.slots,
             scratch: &mut self.scratch,
             staging: &mut self.staging,
-            recorder: Recorder::new(device, self.clock.as_mut()),
+            recorder: Recorder::new(&self.program.device, self.clock.as_mut()),
         };
-        run.sequence(&mut bound.sequence, Frame { params: &params, results: &results })?;
-        let mut wanted: Vec<(Slice, &mut Data)> = Vec::with_capacity(outputs.len());
-        for ((place, (dtype, shape, _)), from) in outputs.iter_mut().zip(&bound.results).zip(&results) {
-            let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
-            if !fits {
-                *place = Array::zeros(*dtype, shape);
-            }
-            if let Some(data) = place.get_mut() {
-                wanted.push((from.clone(), data));
-            }
-        }
-        let (end, recorded) = run.finish(&mut wanted)?;
-        if wanted.is_empty() {
-            // At most one call is under way when the next is made.
-            if let Some(index) = std::mem::replace(&mut self.unfinished, end) {
-                let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: None };
-                device.device.poll(wait).map_err(|e| GpuError::Lost { reason: e.to_string() })?;
-            }
-        } else {
-            self.unfinished = None;
-        }
-        device.check()?;
-        self.recorded += recorded;
-        let updates = results.into_iter().zip(&bound.results).skip(plan.outputs.len());
-        Ok(updates.map(|(s, (dtype, shape, _))| Resident::new(device, s.memory, *dtype, shape)).collect())
+        (sequence, results, run)
     }
 
     /// Brings the steps for the arguments' sizes to the front, working them out on first sight.

@@ -224,11 +224,11 @@ helpers! {
   }
   return f32(y) * scale;
 }";
-    OddF64 [IsNan] "fn odd_f64(x: f64) -> f32 {
+    OddF64 [IsNan, F32Bits] "fn odd_f64(x: f64) -> f32 {
   // Rounded to odd, so that rounding to fewer bits afterwards rounds once.
   let near = f32(x);
   let bits = bitcast<u32>(near);
-  let back = f64(near);
+  let back = f64(f32_bits(bits));
   if (is_nan(near) | (back == x) | ((bits & 1u) == 1u)) {
     return near;
   }
