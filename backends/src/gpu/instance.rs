@@ -127,6 +127,11 @@ impl Instance {
             return Err(GpuError::Places { want: self.program.plan.outputs.len(), got: outputs.len() });
         }
         let (params, results) = self.place(args)?;
+        for (arg, to) in args.iter().zip(&params) {
+            if let Arg::Host(array) = arg {
+                self.program.device.write(&to.memory, to.offset, array.data());
+            }
+        }
         let (sequence, types, mut run) = self.parts();
         run.sequence(sequence, Frame { params: &params, results: &results })?;
         let mut wanted: Vec<(Slice, &mut Data)> = Vec::with_capacity(outputs.len());
@@ -174,7 +179,7 @@ impl Instance {
         Ok(Some(recorded))
     }
 
-    /// Where arguments and results are in this call; what comes from the host is on its way to the device.
+    /// Where arguments and results are in this call.
     fn place(&mut self, args: &[Arg<'_>]) -> Result<(Vec<Slice>, Vec<Slice>), GpuError> {
         self.select(args)?;
         let (device, bound) = (&self.program.device, &self.bound[0]);
@@ -182,11 +187,7 @@ impl Instance {
         for ((arg, kept), &bytes) in args.iter().zip(&mut self.inputs).zip(&bound.params) {
             params.push(Slice::from(match arg {
                 Arg::Device(resident) => Arc::clone(&resident.memory),
-                Arg::Host(array) => {
-                    let memory = reserve(device, kept, bytes)?;
-                    device.write(&memory, 0, array.data());
-                    memory
-                }
+                Arg::Host(_) => reserve(device, kept, bytes)?,
             }));
         }
         let mut results = Vec::with_capacity(bound.results.len());
