@@ -54,6 +54,9 @@ pub(crate) struct Workspace {
     /// Where the next call's new values of variables go: the values before the last call.
     #[cfg(feature = "cpu")]
     pub(crate) spares: Vec<Array>,
+    /// For each update, whether its place holds the variable's value during a call, to be overwritten.
+    #[cfg(feature = "cpu")]
+    pub(crate) lent: Vec<bool>,
     /// Memory of the compiled program.
     #[cfg(feature = "cpu")]
     pub(crate) instance: Option<lehr_backends::cpu::Instance>,

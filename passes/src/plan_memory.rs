@@ -8,7 +8,9 @@
 //! How numbers are placed is in [`place`]. What is small and symbolic shares only with what has its very size.
 //! The arena is the regions one after the other; its size is a polynomial that is evaluated when symbols are bound.
 //!
-//! Where the target asks for slots instead ([`slots`]), no result takes an operand's place.
+//! New values of variables are computed where the old lie, if these are dead by then, and if at run time nobody else holds them.
+//!
+//! Where the target asks for slots instead ([`slots`]), no result takes an operand's place, and no variable's.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +45,8 @@ pub struct MemoryReport {
     pub unshared: Dim,
     /// Temporaries computed in the place of another.
     pub in_place: usize,
+    /// New values of variables computed in the place of the old.
+    pub updates_in_place: usize,
     /// How many values are computed again, and the bytes of the arena had they not been.
     pub rematerialized: Option<(usize, Dim)>,
 }
@@ -74,6 +78,8 @@ pub fn plan_memory(plan: &mut Plan, memory: Memory) -> MemoryReport {
             *offset = offsets[life].clone();
         }
     }
+    plan.in_place = in_place::updates(plan);
+    report.updates_in_place = plan.in_place.iter().filter(|u| **u).count();
     plan.arena = arena.clone();
     report.arena = arena;
     report

@@ -51,8 +51,9 @@ impl Cpu {
         KernelCounts { compiled: reports.len() - cached, cached, refused: self.refused.clone() }
     }
 
-    /// New values go to spare arrays, and take effect together when all steps have run.
-    pub(crate) fn run(&self, workspace: &mut Workspace, call: Call<'_>) -> Result<()> {
+    /// New values go to spare arrays, or to where the old lie if the plan allows it and nobody else holds these. They take effect
+    /// together when all steps have run.
+    pub(crate) fn run(&self, workspace: &mut Workspace, mut call: Call<'_>) -> Result<()> {
         let instance = workspace.instance.get_or_insert_with(|| self.program.instance());
         workspace.args.clear();
         for &source in call.sources {
@@ -61,21 +62,49 @@ impl Cpu {
         if workspace.spares.len() != call.updates.len() {
             workspace.spares.resize(call.updates.len(), Array::scalar(false));
         }
-        let done = instance.run(&self.pool, &workspace.args, call.outputs, &mut workspace.spares);
+        self.lend(&mut call, &workspace.args, &mut workspace.spares, &mut workspace.lent);
+        let spares = &mut workspace.spares;
+        let done = instance.run(&self.pool, &mut workspace.args, call.outputs, spares);
         let trap = call.trap.filter(|_| done.is_ok());
-        let found = trap.map_or(Ok(()), |t| t.check(&workspace.args, call.bindings, call.outputs, &workspace.spares));
+        let found = trap.map_or(Ok(()), |t| t.check(&workspace.args, call.bindings, call.outputs, spares));
         // The arguments are let go before anything is swapped, so that old values are unshared when they are written next.
         workspace.args.clear();
-        done.map_err(|e| Error::Backend(e.to_string()))?;
-        found?;
-        if let Values::Exclusive(values) = call.values {
-            for (&variable, spare) in call.updates.iter().zip(&mut workspace.spares) {
-                if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s)) {
+        let done = done.map_err(|e| Error::Backend(e.to_string())).and(found);
+        if let Values::Exclusive(values) = &mut call.values {
+            for ((&variable, spare), lent) in call.updates.iter().zip(spares).zip(&workspace.lent) {
+                if let Some(slot) = call.slots.get(variable).and_then(|&s| values.get_mut(s))
+                    && (done.is_ok() || *lent)
+                {
                     slot.swap(spare);
                 }
             }
         }
-        Ok(())
+        done
+    }
+
+    /// Puts the values of variables that may be overwritten where their new values go, and what is there in their place.
+    fn lend(&self, call: &mut Call<'_>, args: &[Array], spares: &mut [Array], lent: &mut Vec<bool>) {
+        lent.clear();
+        lent.resize(spares.len(), false);
+        let Values::Exclusive(values) = &mut call.values else { return };
+        if call.trap.is_some() {
+            // What is checked when all steps have run may have to be taken back.
+            return;
+        }
+        let plan = self.program.plan();
+        for (i, (&variable, spare)) in call.updates.iter().zip(spares).enumerate() {
+            let value = plan.updates.get(i).and_then(|&p| args.get(p as usize));
+            let slot = call.slots.get(variable).and_then(|&s| values.get_mut(s));
+            // The state and the argument have it, and nobody else.
+            if let (Some(true), Some(2), Some(slot)) = (plan.in_place.get(i), value.map(Array::owners), slot) {
+                if spare.len() > 1 {
+                    // A second array, which an earlier call needed.
+                    *spare = Array::scalar(false);
+                }
+                slot.swap(spare);
+                lent[i] = true;
+            }
+        }
     }
 }
 

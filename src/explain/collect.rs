@@ -184,17 +184,32 @@ fn memory_of(plan: &Plan, report: MemoryReport) -> MemoryExplanation {
         chosen.map(|b| &b.len * b.dtype.size() as i64).sum()
     };
     let arguments = sum(&|p| matches!(p, Place::Param(_)));
-    let results = sum(&|p| matches!(p, Place::Output(_) | Place::NewVariable(_)));
+    let results = sum(&|p| match p {
+        Place::NewVariable(u) => plan.in_place.get(*u as usize) != Some(&true),
+        p => matches!(p, Place::Output(_)),
+    });
     let constants = sum(&|p| matches!(p, Place::Constant(_)));
     let peak = &(&(&arguments + &results) + &constants) + &report.arena;
-    let MemoryReport { arena, alive, unshared, in_place, rematerialized } = report;
+    let MemoryReport { arena, alive, unshared, in_place, updates_in_place, rematerialized } = report;
     let block = |p: &&Plan| BlockMemory {
         name: p.name.clone(),
         arena: &p.arena + &p.slots.iter().cloned().sum(),
         alive: plan_memory::alive(p),
     };
     let blocks = plan.with_nested().iter().skip(1).map(block).collect();
-    MemoryExplanation { arena, alive, unshared, in_place, rematerialized, arguments, results, constants, peak, blocks }
+    MemoryExplanation {
+        arena,
+        alive,
+        unshared,
+        in_place,
+        updates_in_place,
+        rematerialized,
+        arguments,
+        results,
+        constants,
+        peak,
+        blocks,
+    }
 }
 
 fn kernels(plan: &Plan, explain: &ExplainOptions, options: &Options) -> Result<Vec<KernelExplanation>> {

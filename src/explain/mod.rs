@@ -176,11 +176,13 @@ pub struct MemoryExplanation {
     pub unshared: Dim,
     /// Temporaries that are computed in the place of another.
     pub in_place: usize,
+    /// New values of variables that are computed in the place of the old, wherever nobody else holds these.
+    pub updates_in_place: usize,
     /// How many values are computed again to save memory, and the arena had they not been.
     pub rematerialized: Option<(usize, Dim)>,
     /// Of inputs, variables and captured arrays.
     pub arguments: Dim,
-    /// Of outputs and new values of variables.
+    /// Of outputs, and of new values of variables that are not computed in the place of the old.
     pub results: Dim,
     /// Of constants.
     pub constants: Dim,

@@ -249,7 +249,7 @@ impl Explanation {
                 self.amount(before)
             )?;
         }
-        writeln!(f, "  computed in place: {}", m.in_place)
+        writeln!(f, "  computed in place: temporaries {}, new values {}", m.in_place, m.updates_in_place)
     }
 
     /// A polynomial, with its value where the sizes are given.

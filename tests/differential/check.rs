@@ -94,7 +94,7 @@ fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
         for pool in &machine.pools {
             let mut outputs = vec![Array::scalar(false); case.graph.outputs().len()];
             let mut updates = vec![Array::scalar(false); case.graph.updates().len()];
-            instance.run(pool, &case.args, &mut outputs, &mut updates).map_err(|e| wrong("cpu", &e))?;
+            instance.run(pool, &mut case.args.clone(), &mut outputs, &mut updates).map_err(|e| wrong("cpu", &e))?;
             outputs.append(&mut updates);
             match &first {
                 None => first = Some(outputs),

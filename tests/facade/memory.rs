@@ -122,3 +122,62 @@ fn arenas_are_hardly_larger_than_what_is_alive_at_once() {
     }
     insta::assert_snapshot!(text);
 }
+
+/// Trains for some steps; gives the losses and the variables' values. `between` is called before each step.
+#[cfg(feature = "cpu")]
+fn trained(options: Options, steps: usize, mut between: impl FnMut(&State)) -> (Vec<f32>, State) {
+    let mut exe = perceptron(128.into()).compile(options).unwrap();
+    let x: Vec<f32> = (0..128 * 784).map(|i| (i as f32 * 0.37).sin()).collect();
+    let y: Vec<i64> = (0..128).map(|i| i * 7 % 10).collect();
+    let given = [("x", Array::new(&[128, 784], x).unwrap()), ("y", Array::new(&[128], y).unwrap())];
+    let mut losses = Vec::new();
+    for _ in 0..steps {
+        between(exe.state());
+        losses.push(exe.run(given.clone()).unwrap().unpack().unwrap());
+    }
+    (losses, exe.state().clone())
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn new_values_lie_where_the_old_did_unless_somebody_holds_these() {
+    for vectors in [lehr::Vectors::Auto, lehr::Vectors::Portable] {
+        let options = Options::default().backend(Backend::Cpu).vectors(vectors);
+        let memory = perceptron(128.into()).explain(&options).unwrap().memory.unwrap();
+        // Weights, biases and their two moments, and the number of steps; where the first moment of a weight comes to lie, the sums
+        // of its gradient lie before.
+        assert_eq!(memory.updates_in_place, 3 * 6 + 1 - 3);
+        let starts = |state: &State| -> Vec<usize> {
+            state.names().iter().map(|name| state.get(name).unwrap().data().as_ptr().addr()).collect()
+        };
+        let mut seen = Vec::new();
+        let (losses, state) = trained(options.clone(), 4, |state| seen.push(starts(state)));
+        // The values at the start are the model's as well.
+        let end = starts(&state);
+        let moved = |at: &[usize]| at.iter().zip(&end).filter(|(a, b)| a != b).count();
+        assert!(seen[1..].iter().all(|at| moved(at) <= 3), "{seen:?}");
+        assert!(losses[3] < losses[0], "{losses:?}");
+        // Somebody holds the values before each second step.
+        let mut held = Vec::new();
+        let (same, other) = trained(options.clone(), 4, |state| {
+            let kept = held.len() % 2 == 0;
+            held.push(kept.then(|| (state.snapshot(), values(state))));
+        });
+        assert_eq!(same, losses);
+        assert_eq!(values(&other), values(&state));
+        for (kept, then) in held.iter().flatten() {
+            assert_eq!(values(kept), *then, "what is held stays as it was");
+        }
+        // Where values may have to be taken back, the old are kept until the end.
+        let (checked, other) = trained(options.trap_nan(true), 4, |_| {});
+        assert_eq!(checked, losses);
+        assert_eq!(values(&other), values(&state));
+    }
+}
+
+/// Copies of all values.
+#[cfg(feature = "cpu")]
+fn values(state: &State) -> Vec<Vec<u64>> {
+    let bits = |a: Array| (0..a.len()).map(|i| a.data().get(i).unwrap().to_f64().to_bits()).collect();
+    state.names().iter().map(|name| bits(state.get(name).unwrap())).collect()
+}

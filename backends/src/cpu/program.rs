@@ -114,6 +114,8 @@ impl Program {
             workspace: Workspace::new(),
             weights: Weights::default(),
             recycler: Recycler::new(2 * (self.plan.outputs.len() + self.plan.updates.len())),
+            nothing: Array::scalar(false),
+            overwritten: Vec::new(),
             shapes: Vec::new(),
             params: run::Pointers::default(),
             results: run::Pointers::default(),
@@ -137,6 +139,10 @@ pub struct Instance {
     workspace: Workspace,
     weights: Weights,
     recycler: Arc<Recycler>,
+    /// What takes the place of an argument that was let go.
+    nothing: Array,
+    /// The variables whose updates are computed in place in a call: their parameters, and the results; kept for its storage.
+    overwritten: Vec<(usize, usize)>,
     /// The sizes of the arguments of a call, one after the other; kept for its storage.
     shapes: Vec<usize>,
     /// Where arguments and results of a call start; kept for their storage.
@@ -267,12 +273,15 @@ impl Instance {
     /// There is a place for each output and, in `updates`, for the new value of each variable updated. An array found in a place
     /// is written into if it has the right dtype and shape and nobody shares it; any other is replaced by a fresh one.
     ///
+    /// If the place of an update shares its array with the variable's argument and with nobody else, and [`Plan::in_place`] allows
+    /// it, the new value is computed there; the argument is let go then.
+    ///
     /// # Errors
     /// Arguments that do not fit; then nothing has been written.
     pub fn run(
         &mut self,
         pool: &Pool,
-        args: &[Array],
+        args: &mut [Array],
         outputs: &mut [Array],
         updates: &mut [Array],
     ) -> Result<(), RunError> {
@@ -280,6 +289,15 @@ impl Instance {
         let bound = &mut self.bound[0];
         if outputs.len() + updates.len() != bound.results.len() || outputs.len() != self.program.plan.outputs.len() {
             return Err(RunError::Places { want: bound.results.len(), got: outputs.len() + updates.len() });
+        }
+        let plan = &self.program.plan;
+        self.overwritten.clear();
+        for (i, ((place, &u), &in_place)) in updates.iter().zip(&plan.updates).zip(&plan.in_place).enumerate() {
+            let arg = &mut args[u as usize];
+            if in_place && arg.shares(place) && arg.owners() == 2 {
+                *arg = self.nothing.clone();
+                self.overwritten.push((u as usize, outputs.len() + i));
+            }
         }
         for (place, (dtype, shape)) in outputs.iter_mut().chain(&mut *updates).zip(&bound.results) {
             let fits = place.dtype() == *dtype && place.shape() == shape.as_slice() && place.get_mut().is_some();
@@ -299,6 +317,7 @@ impl Instance {
             args,
             outputs,
             updates,
+            overwritten: &self.overwritten,
             params: &mut self.params,
             results: &mut self.results,
         };

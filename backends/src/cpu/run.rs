@@ -4,7 +4,8 @@
 //! - Every argument has been checked against its parameter's dtype and shape, every result has been made in the right dtype and
 //!   shape, and the arena and scratch have the bytes that the plan asks for; so each buffer is valid for its length.
 //! - Parameters and constants are only read: the verified plan has no step that writes one. Results are unshared, and the arena
-//!   belongs to the instance, which is borrowed exclusively.
+//!   belongs to the instance, which is borrowed exclusively. A parameter lies where a result is to be only if the plan says that it
+//!   may: then each element is stored after every load of it, and no later step reads the parameter.
 //! - Kernels index within their buffers: they were made from a verified graph whose shapes were bound to these sizes.
 //! - Iterations of a parallel loop write disjoint elements, so threads may run any partition of them.
 #![expect(unsafe_code, reason = "raw buffers for generated code")]
@@ -83,6 +84,8 @@ pub(super) struct Memory<'a> {
     pub(super) args: &'a [Array],
     pub(super) outputs: &'a mut [Array],
     pub(super) updates: &'a mut [Array],
+    /// Which parameters lie where results are to be.
+    pub(super) overwritten: &'a [(usize, usize)],
     /// Where arguments and results start: filled in by each call, kept for its storage.
     pub(super) params: &'a mut Pointers,
     pub(super) results: &'a mut Pointers,
@@ -97,7 +100,7 @@ unsafe impl Send for Pointers {}
 
 /// Runs all steps.
 pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool: &Pool) -> Result<(), RunError> {
-    let Memory { arena, scratch, workspace, weights, args, outputs, updates, params, results } = memory;
+    let Memory { arena, scratch, workspace, weights, args, outputs, updates, overwritten, params, results } = memory;
     debug_assert!(arena.len() >= bound.arena);
     params.0.clear();
     params.0.extend(args.iter().map(readable));
@@ -105,6 +108,9 @@ pub(super) fn run(program: &Program, bound: &mut Bound, memory: Memory<'_>, pool
     // The places have been filled with unshared arrays, so this copies nothing. Where there is no element, none is written.
     let writable = |place: &mut Array| if place.is_empty() { readable(place) } else { place.make_mut().as_mut_ptr() };
     results.0.extend(outputs.iter_mut().chain(updates).map(writable));
+    for &(param, result) in overwritten {
+        params.0[param] = results.0[result];
+    }
     let mut cx = Cx {
         program,
         bindings: &bound.bindings,

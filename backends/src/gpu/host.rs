@@ -31,6 +31,7 @@ impl HostStep {
             params: Vec::new(),
             outputs: Vec::new(),
             updates: Vec::new(),
+            in_place: Vec::new(),
             kernels: around.kernels.clone(),
             constants: around.constants.clone(),
             buffers: around.buffers.clone(),

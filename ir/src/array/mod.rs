@@ -135,6 +135,11 @@ impl Array {
         }
     }
 
+    /// How many arrays share the elements, this one among them.
+    pub fn owners(&self) -> usize {
+        Arc::strong_count(&self.buffer)
+    }
+
     /// The same elements under another shape of the same element count.
     pub fn with_shape(self, shape: &[usize]) -> Result<Self, LengthMismatch> {
         if checked_count(shape) != Some(self.len()) {

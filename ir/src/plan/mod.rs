@@ -52,6 +52,9 @@ pub struct Plan {
     pub outputs: Vec<(String, Type)>,
     /// The variables updated: positions among the parameters.
     pub updates: Vec<u32>,
+    /// Which updates may be computed where their variables lie: each element of the new value is stored after the last load of the old
+    /// value's. None before memory is planned.
+    pub in_place: Vec<bool>,
     /// Distinct kernels.
     pub kernels: Vec<Arc<Kernel>>,
     /// Arrays that kernels read.
@@ -247,6 +250,7 @@ impl Plan {
             params: params.map(|(p, ty)| PlanParam { name: p.name.clone(), kind: p.kind, ty: ty.clone() }).collect(),
             outputs: graph.outputs().iter().map(|o| (o.name.clone(), graph.ty(o.value).clone())).collect(),
             updates: graph.updates().iter().map(|u| u.param).collect(),
+            in_place: vec![false; graph.updates().len()],
             kernels: Vec::new(),
             constants: Vec::new(),
             buffers: Vec::new(),

@@ -25,7 +25,8 @@ impl fmt::Display for Plan {
                 Place::Constant(c) => writeln!(f, "constant {c}")?,
                 Place::Output(o) => writeln!(f, "output {}", self.outputs[*o as usize].0)?,
                 Place::NewVariable(u) => {
-                    writeln!(f, "new {}", self.params[self.updates[*u as usize] as usize].name)?;
+                    let how = if self.in_place.get(*u as usize) == Some(&true) { ", in place" } else { "" };
+                    writeln!(f, "new {}{how}", self.params[self.updates[*u as usize] as usize].name)?;
                 }
                 Place::Temp(offset) => writeln!(f, "arena at {offset}")?,
                 Place::Slot(slot) => writeln!(f, "slot {slot}")?,

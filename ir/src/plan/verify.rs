@@ -115,6 +115,38 @@ fn check(plan: &Plan) -> Result<(), PlanError> {
     if let Some(b) = missing {
         return Err(error(plan.steps.len(), format!("b{b} leaves the plan and is never written")));
     }
+    in_place(plan)
+}
+
+/// Checks that no step reads a variable once its new value, computed in its place, has been written.
+fn in_place(plan: &Plan) -> Result<(), PlanError> {
+    let error = |step: usize, message: String| PlanError { plan: plan.name.clone(), step, message };
+    if plan.in_place.len() != plan.updates.len() {
+        return Err(error(plan.steps.len(), "not every update is or is not in place".to_owned()));
+    }
+    // By parameter: the buffer whose writing ends its old value.
+    let mut new: Vec<Option<usize>> = vec![None; plan.params.len()];
+    for (b, decl) in plan.buffers.iter().enumerate() {
+        if let Place::NewVariable(u) = decl.place
+            && plan.in_place.get(u as usize) == Some(&true)
+            && let Some(new) = plan.updates.get(u as usize).and_then(|&p| new.get_mut(p as usize))
+        {
+            *new = Some(b);
+        }
+    }
+    let mut written = vec![false; plan.buffers.len()];
+    for (i, step) in plan.steps.iter().enumerate() {
+        let (reads, writes) = step.accesses(&plan.kernels);
+        for b in reads {
+            let Place::Param(p) = plan.buffers[b.index()].place else { continue };
+            if new.get(p as usize).copied().flatten().is_some_and(|n| written[n]) {
+                return Err(error(i, format!("{b} is read after its new value was written in its place")));
+            }
+        }
+        for b in writes {
+            written[b.index()] = true;
+        }
+    }
     Ok(())
 }
 

@@ -45,8 +45,8 @@ use crate::cpu::table::{Entry, FunctionTable};
 
 /// What a launch hands to a kernel's code.
 ///
-/// Buffers and sizes are in the order that the kernel declares them. Distinct buffers must not overlap unless both are only read;
-/// a kernel that works in place declares one buffer that it reads and writes.
+/// Buffers and sizes are in the order that the kernel declares them. Distinct buffers must not overlap unless both are only read, or
+/// one lies where the other does and each of its elements is loaded only for what the same iteration stores there.
 #[repr(C)]
 #[derive(Debug)]
 pub struct KernelContext {
