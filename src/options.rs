@@ -231,8 +231,8 @@ impl Options {
     ///
     /// It has an effect on the backend [`Backend::Gpu`] where `lehr devices` lists `cooperative matrices`, and on products that are
     /// large enough. A device shows in a test that it multiplies correctly before the first program uses it, and [`Tuning`] may find
-    /// other forms to be faster. Products of `f16` need no permission for these instructions: nothing of them is rounded. Other
-    /// backends compute as without it.
+    /// other forms to be faster. Products of `f16` need no permission for these instructions, by which nothing of them is rounded;
+    /// only software, which gains nothing by them, is left alone without it. Other backends compute as ever.
     /// ```
     /// use lehr::prelude::*;
     /// let (x, y) = (Tensor::input("x", F32, ["n", "k"]), Tensor::input("y", F32, ["k", "m"]));

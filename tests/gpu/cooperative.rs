@@ -4,14 +4,17 @@ use lehr::Tuning;
 
 use super::*;
 
-/// Options for a device with cooperative matrices; `None`, and a printed reason, where there is none.
-fn multiplying() -> Option<(Options, MutexGuard<'static, ()>)> {
+/// Options for a device with cooperative matrices, and whether it is software; `None`, and a printed reason, where there is none.
+fn multiplying() -> Option<(Options, bool, MutexGuard<'static, ()>)> {
     let (options, turn) = gpu()?;
+    let probe = Function::new("probe").output("y", &Tensor::from(1.0f32)).compile(options.clone());
+    let name = probe.unwrap_or_else(|e| panic!("{e}")).explain().device.map(|d| d.name);
     let adapters = lehr::devices::adapters().expect("a list");
-    if adapters.iter().any(|a| a.features.iter().any(|f| f == "cooperative matrices")) {
-        return Some((options.tuning(Tuning::Off), turn));
+    let device = adapters.into_iter().find(|a| Some(&a.name) == name.as_ref()).expect("is listed");
+    if device.features.iter().any(|f| f == "cooperative matrices") {
+        return Some((options.tuning(Tuning::Off), device.kind == "software", turn));
     }
-    println!("skipped: no device has cooperative matrices");
+    println!("skipped: the device has no cooperative matrices");
     None
 }
 
@@ -71,7 +74,10 @@ fn shaders(dtype: DType, options: &Options) -> String {
 
 #[test]
 fn half_precision_takes_them_without_asking() {
-    let Some((options, _turn)) = multiplying() else { return };
+    let Some((options, software, _turn)) = multiplying() else { return };
+    // Software gains nothing by them, and takes them only if asked.
+    assert_eq!(shaders(F16, &options).contains("coopMultiplyAdd"), !software);
+    let options = options.reduced_precision(software);
     assert!(shaders(F16, &options).contains("coopMultiplyAdd"));
     assert!(!shaders(DType::BF16, &options).contains("coopMultiplyAdd"));
     // Rounded once, from sums in `f32` that may be rounded otherwise.
@@ -80,7 +86,7 @@ fn half_precision_takes_them_without_asking() {
 
 #[test]
 fn single_precision_takes_them_where_that_is_allowed() {
-    let Some((options, _turn)) = multiplying() else { return };
+    let Some((options, _, _turn)) = multiplying() else { return };
     assert!(!shaders(F32, &options).contains("coop"));
     near(F32, &options, 1e-6);
     let reduced = options.reduced_precision(true);
@@ -91,7 +97,7 @@ fn single_precision_takes_them_where_that_is_allowed() {
 
 #[test]
 fn factors_that_halves_do_not_hold_become_infinite() {
-    let Some((options, _turn)) = multiplying() else { return };
+    let Some((options, _, _turn)) = multiplying() else { return };
     let x = Tensor::from(vec![65504.0f32, 65520.0, -1e6, 2e-8]).reshape([4, 1]) * Tensor::ones(F32, [1, 40]);
     let y = Tensor::ones(F32, [40, 32]) * 0.5f32;
     let z = |options: &Options| {
@@ -111,7 +117,7 @@ fn factors_that_halves_do_not_hold_become_infinite() {
 
 #[test]
 fn what_is_measured_with_and_without_them_is_told_apart() {
-    let Some((options, _turn)) = multiplying() else { return };
+    let Some((options, _, _turn)) = multiplying() else { return };
     let (x, y) = (random(1, &[96, 520]), random(2, &[520, 80]));
     let z = |options: &Options| values(&[("z", x.matmul(&y))], options).swap_remove(0);
     let always = options.tuning(Tuning::Always);

@@ -43,13 +43,7 @@ impl<'d> Bench<'d> {
     }
 
     /// A buffer that is read, with these elements if there are any.
-    pub(super) fn read(
-        &mut self,
-        id: BufferId,
-        dtype: DType,
-        len: usize,
-        data: Option<&Data>,
-    ) -> Result<(), GpuError> {
+    pub(super) fn read(&mut self, id: BufferId, dtype: DType, len: usize, data: Option<&Data>) -> Result<(), GpuError> {
         let memory = self.add(id, dtype, len, false)?;
         if let Some(data) = data {
             self.device.write(&memory, 0, data);

@@ -74,13 +74,14 @@ pub(super) fn experiments(features: Features) -> ExperimentalFeatures {
 impl Device {
     /// What the shaders of these plans may use; `reduced` is whether factors in `f32` may be rounded to `f16`.
     ///
-    /// The first plan with a product that takes cooperative matrices has them tested.
+    /// The first plan with a product that takes cooperative matrices has them tested. Software multiplies no faster by them, and may
+    /// take seconds to compile what tests them: there `reduced` is what asks for them, in `f16` too.
     pub fn shaders(&self, plans: &[&Plan], reduced: bool) -> WgslTarget {
         let has = |dtype| {
             let mut steps = plans.iter().flat_map(|p| &p.steps);
             steps.any(|s| matches!(&s.kind, StepKind::Contract(c) if c.dtype == dtype))
         };
-        let halves = has(DType::F16) && self.multiplies(DType::F16);
+        let halves = (reduced || !self.is_software) && has(DType::F16) && self.multiplies(DType::F16);
         let rounded = reduced && has(DType::F32) && self.multiplies(DType::F32);
         let cooperative = self.matrices.size.filter(|_| halves || rounded);
         let cooperative = cooperative.map(|size| Cooperative { size, halves, rounded });

@@ -209,11 +209,7 @@ fn note(at: &Mutex<Option<String>>, message: String) {
     at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
 }
 
-fn wgsl_target(
-    (features, (least, most)): (Features, (u32, u32)),
-    limits: &Limits,
-    vendor: Vendor,
-) -> WgslTarget {
+fn wgsl_target((features, (least, most)): (Features, (u32, u32)), limits: &Limits, vendor: Vendor) -> WgslTarget {
     WgslTarget {
         most_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MOST_BUFFERS) as usize,

@@ -40,16 +40,8 @@ pub enum Vendor {
 
 impl Vendor {
     /// Every vendor, in declaration order.
-    pub const ALL: [Self; 8] = [
-        Self::Amd,
-        Self::Apple,
-        Self::Arm,
-        Self::Intel,
-        Self::Nvidia,
-        Self::Qualcomm,
-        Self::Software,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Amd, Self::Apple, Self::Arm, Self::Intel, Self::Nvidia, Self::Qualcomm, Self::Software, Self::Other];
 
     /// The vendor of an adapter.
     pub(super) fn of(info: &wgpu::AdapterInfo) -> Self {

@@ -210,12 +210,15 @@ impl Split {
         let at = |piece: &str, i: i64| plus(&format!("k * {stride} + {piece}"), i * matrix);
         for i in 0..rows {
             let at = at("row_piece", i);
-            source.line(format!("let left_{i} = coopLoad<coop_mat{matrix}x{matrix}<f16, A>>(&left_tile[{at}], {stride}u);"));
+            source.line(format!(
+                "let left_{i} = coopLoad<coop_mat{matrix}x{matrix}<f16, A>>(&left_tile[{at}], {stride}u);"
+            ));
         }
         for j in 0..columns {
             let at = at("column_piece", j);
-            source
-                .line(format!("let right_{j} = coopLoadT<coop_mat{matrix}x{matrix}<f16, B>>(&right_tile[{at}], {stride}u);"));
+            source.line(format!(
+                "let right_{j} = coopLoadT<coop_mat{matrix}x{matrix}<f16, B>>(&right_tile[{at}], {stride}u);"
+            ));
         }
         for (i, j) in self.all() {
             source.line(format!("sum_{i}_{j} = coopMultiplyAdd(left_{i}, right_{j}, sum_{i}_{j});"));
@@ -245,8 +248,7 @@ impl Split {
         let column = plus(&format!("first_column + piece % {across} * {}", columns * matrix), j * matrix);
         if once == 1 {
             source.line(format!("let column = {column} + i % {matrix};"));
-            let counts =
-                (source.number("rows", product.left.count)?, source.number("columns", product.right.count)?);
+            let counts = (source.number("rows", product.left.count)?, source.number("columns", product.right.count)?);
             source.open(format!("if (row < {} && column < {}) {{", counts.0, counts.1));
             for line in output.element(source, "row", "column", "sums[i]")? {
                 source.line(line);

@@ -3,9 +3,9 @@
 use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 
+use super::Product;
 use super::epilogue::Finish;
 use super::output::Output;
-use super::Product;
 use crate::gpu::dispatch::{Bound, Dispatch};
 use crate::gpu::wgsl::source::Source;
 use crate::gpu::wgsl::{WgslError, WgslTarget};

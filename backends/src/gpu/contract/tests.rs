@@ -452,13 +452,11 @@ fn snapshots() {
     insta::assert_snapshot!("few", text(&product(1, 4096, 100)));
     insta::assert_snapshot!("parts", text(&product(30, 30, 2048)));
     // Places of an image by taps: rows of two digits, terms of three.
-    let digits = |dims: &[(i64, i64)]| Digits::new(dims.iter().map(|(n, s)| (Dim::from(*n), Dim::from(*s)))).expect("few digits");
-    let places = product(900, 16, 27);
-    let image = Matrix {
-        row: digits(&[(30, 96), (30, 3)]),
-        column: digits(&[(3, 96), (9, 1)]),
-        ..places.a.clone()
+    let digits = |dims: &[(i64, i64)]| {
+        Digits::new(dims.iter().map(|(n, s)| (Dim::from(*n), Dim::from(*s)))).expect("few digits")
     };
+    let places = product(900, 16, 27);
+    let image = Matrix { row: digits(&[(30, 96), (30, 3)]), column: digits(&[(3, 96), (9, 1)]), ..places.a.clone() };
     insta::assert_snapshot!("convolution", text(&Contract { a: image, ..places }));
     let (f, _) = finishing(&mut Random(1), [1, 64, 64, 16], true);
     let all = dispatches(&f.contract, &f.kernels, None, &WgslTarget::default()).expect("has text");

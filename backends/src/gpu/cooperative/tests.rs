@@ -45,10 +45,7 @@ fn other_forms_pass_the_test_in_half_precision() {
 fn every_fault_is_found() {
     let Some(device) = device() else { return };
     let size = device.matrices.size.expect("has some");
-    let target = WgslTarget {
-        cooperative: Some(Cooperative { size, halves: true, rounded: true }),
-        ..device.target
-    };
+    let target = WgslTarget { cooperative: Some(Cooperative { size, halves: true, rounded: true }), ..device.target };
     // What a driver might do, or text might say.
     let faults = [
         ("coopLoad<", "coopLoadT<"),

@@ -83,7 +83,11 @@ fn choices_are_kept_and_read_back() {
     let plan = plan([96, 80, 512]);
     let (step, c) = (&plan.steps[0], product(&plan));
     first.tune(&[&plan], Tuning::Off, &first.target, Some(&keep));
-    assert_eq!(first.choice(step, &plan, Tuning::Always, &first.target), None, "nothing is measured unless it is asked for");
+    assert_eq!(
+        first.choice(step, &plan, Tuning::Always, &first.target),
+        None,
+        "nothing is measured unless it is asked for"
+    );
     if first.is_software {
         first.tune(&[&plan], Tuning::Auto, &first.target, Some(&keep));
         assert_eq!(first.choice(step, &plan, Tuning::Always, &first.target), None, "nor is it in software");

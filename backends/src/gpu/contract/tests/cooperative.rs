@@ -107,7 +107,8 @@ fn subgroups_may_be_smaller_than_the_greatest() {
 fn every_choice_computes_the_same() {
     let mut r = Random(59);
     let target = multiplying();
-    for (dtype, [m, n, k]) in TAKEN.into_iter().flat_map(|d| [[70, 66, 40], [3, 50, 600], [33, 40, 520]].map(|s| (d, s)))
+    for (dtype, [m, n, k]) in
+        TAKEN.into_iter().flat_map(|d| [[70, 66, 40], [3, 50, 600], [33, 40, 520]].map(|s| (d, s)))
     {
         let (c, lens) = contract(&mut r, dtype, [2, m, n, k]);
         let choices = Choice::all(&c, &target);
@@ -132,10 +133,8 @@ fn a_target_says_what_takes_matrices() {
     let full = with(16, [32, 32], WgslTarget::default());
     assert!(takes(DType::F16, &full) && takes(DType::F32, &full));
     assert!(!takes(DType::BF16, &full));
-    let cooperative = |halves, rounded| WgslTarget {
-        cooperative: Some(Cooperative { size: 16, halves, rounded }),
-        ..full
-    };
+    let cooperative =
+        |halves, rounded| WgslTarget { cooperative: Some(Cooperative { size: 16, halves, rounded }), ..full };
     assert!(takes(DType::F16, &cooperative(true, false)) && !takes(DType::F32, &cooperative(true, false)));
     assert!(!takes(DType::F16, &cooperative(false, true)) && takes(DType::F32, &cooperative(false, true)));
     // Where some subgroups might be idle, measuring decides.
