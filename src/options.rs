@@ -238,10 +238,10 @@ impl Options {
     /// let (x, y) = (Tensor::input("x", F32, ["n", "k"]), Tensor::input("y", F32, ["k", "m"]));
     /// let f = Function::new("f").output("z", &x.matmul(&y));
     /// let mut f = f.compile(Options::default().reduced_precision(true))?;
-    /// let third = Array::from(vec![1.0f32 / 3.0]).reshape(&[1, 1])?;
+    /// let third = Array::full(&[1, 1], (1.0f32 / 3.0).into());
     /// // Here it is the CPU that multiplies, as exactly as ever.
     /// let z = f.run([("x", third.clone()), ("y", third)])?;
-    /// assert_eq!(z["z"].as_slice::<f32>(), Some(&[1.0f32 / 3.0 * (1.0 / 3.0)][..]));
+    /// assert_eq!(z.array("z")?.as_slice::<f32>(), Some(&[1.0f32 / 3.0 * (1.0 / 3.0)][..]));
     /// # Ok::<(), lehr::Error>(())
     /// ```
     #[must_use]

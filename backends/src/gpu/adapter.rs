@@ -89,7 +89,7 @@ fn all() -> Vec<wgpu::Adapter> {
 }
 
 fn facts(adapter: &wgpu::Adapter) -> AdapterFacts {
-    let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
+    let (info, (features, limits)) = (adapter.get_info(), wanted(adapter));
     AdapterFacts {
         name: info.name,
         interface: info.backend.to_string(),
