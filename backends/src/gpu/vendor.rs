@@ -88,17 +88,17 @@ impl Defaults {
     pub(super) fn of(vendor: Vendor) -> Self {
         let (large, middle, small) = (Tiling::LARGE, Tiling::MIDDLE, Tiling::SMALL);
         match vendor {
-            // 8 by 8 sums and their factors fit the registers of an invocation, and there are 60 to 132 units.
+            // 8 by 8 sums and their factors fit the registers of an invocation, and large cards have some 60 to 130 units.
             Vendor::Nvidia | Vendor::Amd | Vendor::Software | Vendor::Other => {
                 Self { large, middle, small, groups: 192, light_groups: 1024 }
             }
-            // 8 by 8 sums of 32 invocations are 8 KiB, all registers of a thread or half of them. 10 to 128 units.
+            // 8 by 8 sums of a subgroup of 16 are 4 KiB, half of a thread's registers or all of them. 10 to 128 units.
             Vendor::Intel => Self { large: middle, middle, small, groups: 128, light_groups: 1024 },
             // A workgroup with a large tile takes more than half of a core's memory, so that one is there alone. 8 to 80 cores.
             Vendor::Apple => Self { large: middle, middle, small, groups: 96, light_groups: 512 },
             // One subgroup or two a workgroup, whatever registers it takes, and few units.
             Vendor::Qualcomm => Self { large: small, middle: small, small, groups: 32, light_groups: 256 },
-            // What passes through workgroup memory passes through the same caches as operands do: little of it. At most 16 cores.
+            // What passes through workgroup memory passes through the same caches as operands do: little of it. Some 10 to 24 cores.
             Vendor::Arm => Self { large: small, middle: small, small, groups: 32, light_groups: 256 },
         }
     }

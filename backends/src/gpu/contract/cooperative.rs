@@ -10,6 +10,7 @@
 //! need all invocations of a subgroup, so none stands under a condition that differs within a workgroup.
 
 use lehr_ir::dim::Dim;
+use lehr_ir::dtype::DType;
 
 use super::output::Output;
 use super::panel::{self, plus};
@@ -142,11 +143,11 @@ pub(super) fn by(
     }
     let Shape { size, invocations, depth } = shape;
     let (stride, matrix, ty) = (shape.stride(), split.matrix, product.element.name);
+    let rounded = if product.dtype == DType::F16 { "" } else { ", from factors rounded to f16" };
     let mut source = Source::new([
         product.title(),
-        format!(
-            "A workgroup of {invocations} makes a tile of {size} by {size} in cooperative matrices, {depth} terms at a time."
-        ),
+        format!("A workgroup of {invocations} makes a tile of {size} by {size} in cooperative matrices{rounded},"),
+        format!("{depth} terms at a time."),
     ]);
     source.use_cooperative();
     let panels = panel::both(&mut source, product, output, [size, depth, invocations])?;

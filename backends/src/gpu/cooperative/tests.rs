@@ -29,6 +29,46 @@ fn matrices_multiply_as_they_should() {
     assert_eq!(device.live().0, 0, "what was tested is let go");
 }
 
+/// A plan of the product that is known.
+fn plan(dtype: DType) -> Plan {
+    let mut plan = Plan::of_signature(&lehr_ir::graph::Graph::new("product"));
+    let kind = StepKind::Contract(Box::new(Known::new(dtype).contract().clone()));
+    plan.steps.push(lehr_ir::plan::Step { kind, locs: smallvec::SmallVec::new(), reason: String::new() });
+    plan
+}
+
+#[test]
+fn a_device_that_multiplies_wrongly_has_none() {
+    // One that takes everything and computes nothing.
+    let mut device = Device::noop();
+    let noop = Arc::get_mut(&mut device).expect("has one owner");
+    noop.matrices = Matrices::new(Some(16));
+    let subgroups = Some(crate::gpu::wgsl::Subgroups { least: 32, most: 32, named: false });
+    noop.target = WgslTarget { f16: true, workgroup_bytes: 32_768, subgroups, ..noop.target };
+    for dtype in [DType::F16, DType::F32] {
+        let plan = plan(dtype);
+        assert_eq!(device.shaders(&[&plan], true), device.target, "{dtype}");
+        assert!(!device.multiplies(dtype));
+    }
+    // What went wrong is nobody else's error.
+    assert!(device.check().is_ok());
+}
+
+#[test]
+fn matrices_are_for_plans_that_have_products_and_for_whom_asks() {
+    let Some(device) = device() else { return };
+    let shaders = |dtype, reduced| device.shaders(&[&plan(dtype)], reduced).cooperative;
+    let is = |halves, rounded| device.matrices.size.map(|size| Cooperative { size, halves, rounded });
+    assert_eq!(shaders(DType::F32, false), None);
+    assert_eq!(shaders(DType::BF16, true), None);
+    assert!(device.matrices.rounded.get().is_none(), "nothing was tested that nobody needed");
+    assert_eq!(shaders(DType::F32, true), is(false, true));
+    assert_eq!(shaders(DType::F16, true), is(true, false));
+    assert_eq!(shaders(DType::F16, false), is(true, false).filter(|_| !device.is_software));
+    let both = [plan(DType::F16), plan(DType::F32)];
+    assert_eq!(device.shaders(&[&both[0], &both[1]], true).cooperative, is(true, true));
+}
+
 /// What the ordinary form makes of the same factors is what the test wants, so that the two agree in all that it looks at.
 #[test]
 fn other_forms_pass_the_test_in_half_precision() {
