@@ -94,6 +94,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Whether a device times each of its dispatches.
     pub time_dispatches: bool,
+    /// Whether a device may round factors of products in `f32` to `f16`: see [`Options::reduced_precision`].
+    pub reduced_precision: bool,
 }
 
 impl Options {
@@ -214,6 +216,37 @@ impl Options {
     #[must_use]
     pub fn tuning(mut self, tuning: Tuning) -> Self {
         self.tuning = tuning;
+        self
+    }
+
+    /// The same, where a device may round the factors of matrix products in `f32` to `f16`, for its instructions for matrices.
+    ///
+    /// Sums stay in `f32`, and so do results, epilogues and everything that is no product. It is to `f16` what
+    /// `jax.default_matmul_precision` and TF32 are to formats of their own: a model in `f32` runs much faster on devices that multiply
+    /// `f16` in hardware, and most models learn as well.
+    ///
+    /// A product of `x` and `y` is then off by at most 2⁻¹⁰ of the sum of `|x| |y|`, about three decimal digits of it, where `f32` is
+    /// off by 2⁻²⁴ for each term. Factors below 2⁻¹⁴ are rounded to multiples of 2⁻²⁴, the least of them to 0. **Factors of 65,520 and
+    /// more become infinite**, `f16` ending at 65,504: scale what is larger, gradients of large losses above all.
+    ///
+    /// It has an effect on the backend [`Backend::Gpu`] where `lehr devices` lists `cooperative matrices`, and on products that are
+    /// large enough. A device shows in a test that it multiplies correctly before the first program uses it, and [`Tuning`] may find
+    /// other forms to be faster. Products of `f16` need no permission for these instructions, by which nothing of them is rounded;
+    /// only software, which gains nothing by them, is left alone without it. Other backends compute as ever.
+    /// ```
+    /// use lehr::prelude::*;
+    /// let (x, y) = (Tensor::input("x", F32, ["n", "k"]), Tensor::input("y", F32, ["k", "m"]));
+    /// let f = Function::new("f").output("z", &x.matmul(&y));
+    /// let mut f = f.compile(Options::default().reduced_precision(true))?;
+    /// let third = Array::full(&[1, 1], (1.0f32 / 3.0).into());
+    /// // Here it is the CPU that multiplies, as exactly as ever.
+    /// let z = f.run([("x", third.clone()), ("y", third)])?;
+    /// assert_eq!(z.array("z")?.as_slice::<f32>(), Some(&[1.0f32 / 3.0 * (1.0 / 3.0)][..]));
+    /// # Ok::<(), lehr::Error>(())
+    /// ```
+    #[must_use]
+    pub fn reduced_precision(mut self, reduced: bool) -> Self {
+        self.reduced_precision = reduced;
         self
     }
 

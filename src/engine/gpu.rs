@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use lehr_backends::gpu::{Arg, Device, Instance, Keep, Program, Recorded, Resident, Spent};
+use lehr_backends::gpu::{Arg, Device, Instance, Keep, Products, Program, Recorded, Resident, Spent};
 use lehr_ir::graph::Graph;
 use lehr_ir::target::DeviceChoice;
 use lehr_ir::{Array, Target};
@@ -43,7 +43,8 @@ impl Gpu {
             Some(Err(why)) => (None, Some(why.to_string())),
             None => (None, None),
         };
-        let program = Program::with(plan, &device, options.tuning, keep.as_ref())?;
+        let products = Products { tuning: options.tuning, reduced: options.reduced_precision };
+        let program = Program::with(plan, &device, products, keep.as_ref())?;
         let timed = options.time_dispatches;
         if timed {
             // A device that cannot is found out here and not in the first call.

@@ -131,6 +131,7 @@ pub(super) fn explain(
     use lehr_ir::plan::{BufferId, Place};
 
     let device = crate::engine::gpu::device(&options.device)?;
+    let target = device.shaders(&plan.with_nested(), options.reduced_precision);
     let mut shaders: Vec<String> = Vec::new();
     let mut steps = Vec::new();
     for inner in plan.with_nested() {
@@ -142,8 +143,8 @@ pub(super) fn explain(
             decls.map(|d| &d.len * d.dtype.size() as i64).sum()
         };
         for step in &inner.steps {
-            let choice = device.choice(step, inner, options.tuning);
-            let how = match form(step, inner, choice, device.shaders()) {
+            let choice = device.choice(step, inner, options.tuning, &target);
+            let how = match form(step, inner, choice, &target) {
                 Form::Copy => DeviceForm::Copy,
                 Form::Control => DeviceForm::Control,
                 Form::Host(reason) => {

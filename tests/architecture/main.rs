@@ -38,6 +38,7 @@ const UNSAFE_FILES: &[&str] = &[
     "backends/src/cpu/run.rs",
     "backends/src/cpu/run/attend.rs",
     "backends/src/cpu/run/control.rs",
+    "backends/src/gpu/cooperative.rs",
     "backends/src/gpu/pipeline_cache.rs",
     "tests/guarantees/allocator.rs",
 ];

@@ -10,7 +10,7 @@ use lehr::passes::compile::compile;
 use lehr::passes::pass::{PassCx, PassOptions};
 use lehr::prelude::*;
 use lehr_backends::gpu::dispatch::Dispatch;
-use lehr_backends::gpu::wgsl::{WgslError, WgslTarget};
+use lehr_backends::gpu::wgsl::{Cooperative, Subgroups, WgslError, WgslTarget};
 use lehr_backends::gpu::{attend, contract, wgsl};
 
 use crate::generate::{Limits, all_focuses};
@@ -24,6 +24,15 @@ fn rich() -> WgslTarget {
         i64: true,
         f64: true,
         ..WgslTarget::default()
+    }
+}
+
+/// One that multiplies whatever it can by cooperative matrices.
+fn multiplying() -> WgslTarget {
+    WgslTarget {
+        subgroups: Some(Subgroups { least: 32, most: 32, named: false }),
+        cooperative: Some(Cooperative { size: 16, halves: true, rounded: true }),
+        ..rich()
     }
 }
 
@@ -54,6 +63,8 @@ fn validate(text: &str) {
     let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{}\n{text}", e.emit_to_string(text)));
     let flags = naga::valid::ValidationFlags::all();
     let mut validator = naga::valid::Validator::new(flags, naga::valid::Capabilities::all());
+    validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
+    validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     if let Err(e) = validator.validate(&module) {
         panic!("{}\n{text}", e.emit_to_string(text));
     }
@@ -96,6 +107,7 @@ fn networks_have_shaders_for_every_step() {
     let (there, missing) = survey(graphs.clone(), &rich());
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(there > 50, "{there} steps");
+    assert_eq!(survey(graphs.clone(), &multiplying()), (there, missing));
     // Without 64-bit integers, labels and tokens are for the host.
     let (_, missing) = survey(graphs, &WgslTarget { i64: false, f64: false, ..rich() });
     assert!(missing.keys().all(|e| e.contains("i64")), "{missing:#?}");
@@ -105,8 +117,10 @@ fn networks_have_shaders_for_every_step() {
 fn random_graphs_have_shaders_but_for_functions_of_f64() {
     let focuses = all_focuses();
     let graphs = (0..300).map(|i| crate::case_of(20_240_607, i, &focuses, Limits::FULL).graph);
-    let (there, missing) = survey(graphs, &rich());
+    let graphs: Vec<Graph> = graphs.collect();
+    let (there, missing) = survey(graphs.clone(), &rich());
     println!("{there} steps, {missing:#?}");
     let known = |e: &str| e.ends_with("on f64");
     assert!(missing.keys().all(|e| known(e)), "{missing:#?}");
+    assert_eq!(survey(graphs, &multiplying()), (there, missing));
 }

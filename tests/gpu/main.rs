@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod control;
+mod cooperative;
 mod halves;
 mod numbers;
 mod programs;

@@ -3,10 +3,11 @@
 use lehr_ir::target::DeviceChoice;
 use wgpu::{Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
 
+use super::cooperative;
 use super::error::GpuError;
 
 /// The features that are asked for where an adapter has them.
-const WANTED: [(Features, &str); 7] = [
+const WANTED: [(Features, &str); 8] = [
     (Features::SHADER_F16, "f16"),
     (Features::SHADER_F64, "f64"),
     (Features::SHADER_INT64, "i64"),
@@ -14,6 +15,7 @@ const WANTED: [(Features, &str); 7] = [
     (Features::TIMESTAMP_QUERY, "timestamps"),
     (Features::PIPELINE_CACHE, "pipeline cache"),
     (Features::SHADER_FLOAT32_ATOMIC, "float atomics"),
+    (cooperative::FEATURE, "cooperative matrices"),
 ];
 
 /// What is known of an adapter before it is used.
@@ -70,9 +72,13 @@ pub(super) fn choose(choice: &DeviceChoice) -> Result<(wgpu::Adapter, AdapterFac
     }
 }
 
-/// What a device is asked for: everything of use that its adapter has, and all of its limits.
+/// What a device is asked for: everything of use that its adapter has, and all of its limits. An experiment is of use in a form
+/// that products can take.
 pub(super) fn wanted(adapter: &wgpu::Adapter) -> (Features, Limits) {
-    let wanted = WANTED.iter().fold(Features::empty(), |all, (f, _)| all | *f);
+    let mut wanted = WANTED.iter().fold(Features::empty(), |all, (f, _)| all | *f);
+    if cooperative::size(adapter).is_none() {
+        wanted.remove(cooperative::FEATURE);
+    }
     (adapter.features() & wanted, adapter.limits())
 }
 
@@ -83,7 +89,7 @@ fn all() -> Vec<wgpu::Adapter> {
 }
 
 fn facts(adapter: &wgpu::Adapter) -> AdapterFacts {
-    let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
+    let (info, (features, limits)) = (adapter.get_info(), wanted(adapter));
     AdapterFacts {
         name: info.name,
         interface: info.backend.to_string(),

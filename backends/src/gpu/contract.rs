@@ -5,7 +5,9 @@
 //!
 //! - [`tiled`]: a workgroup makes a tile of the result, and keeps the sums in registers.
 //! - [`few`]: one side has at most [`few::MOST`] vectors, so that each element of the other is used hardly more than once.
-//! - Either with its sum in several parts, where the result is too small to occupy a device: parts are written to scratch memory, and
+//! - [`cooperative`]: the same tiles as matrices that subgroups hold and multiply together, of `f16` or rounded to it, where a device
+//!   has them.
+//! - Any with its sum in several parts, where the result is too small to occupy a device: parts are written to scratch memory, and
 //!   a second dispatch adds them, always in the same order ([`parts`]).
 //!
 //! An epilogue is a function of the same dispatch that gets each sum ([`epilogue`]); where it cannot be, it is a launch of its own.
@@ -19,6 +21,7 @@
 use std::sync::Arc;
 
 use lehr_ir::dim::Dim;
+use lehr_ir::dtype::DType;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::{Contract, Digits, Matrix};
 
@@ -27,16 +30,18 @@ use super::wgsl::{self, WgslError, WgslTarget};
 
 pub(in crate::gpu) mod address;
 pub mod choice;
+mod cooperative;
 pub(in crate::gpu) mod element;
 mod epilogue;
 pub(in crate::gpu) mod fetch;
 mod few;
+mod grid;
 mod output;
 pub(in crate::gpu) mod panel;
 mod parts;
 #[cfg(test)]
 mod tests;
-mod tiled;
+pub(in crate::gpu) mod tiled;
 
 use choice::{Choice, Form};
 use element::Element;
@@ -88,6 +93,7 @@ fn whole(
     let output = Output { product, parts, finish };
     let main = match choice.form {
         Form::Few(form) => few::dispatch(product, &form, &output, target)?,
+        Form::Cooperative(shape) => cooperative::by(shape, product, &output, target)?,
         Form::Tiles(tiling) => tiled::by(tiling, product, &output, target)?,
     };
     let mut all = vec![main];
@@ -99,6 +105,7 @@ fn whole(
 
 /// A contraction as its dispatches see it: of two sides that are alike.
 struct Product<'c> {
+    dtype: DType,
     element: Element,
     batch: &'c Dim,
     /// The length of the sum.
@@ -151,7 +158,12 @@ impl<'c> Product<'c> {
         let turned = c.epilogue.is_none() && address::is_close(&c.c.row) && !address::is_close(&c.c.column);
         let (left, right) =
             if turned { (b("left", "row"), a("right", "column")) } else { (a("left", "row"), b("right", "column")) };
-        Self { element, batch: &c.batch, sum: &c.k, left, right, out: &c.c }
+        Self { dtype: c.dtype, element, batch: &c.batch, sum: &c.k, left, right, out: &c.c }
+    }
+
+    /// The number of vectors on the side that has fewer, as far as they are known.
+    fn least(&self) -> Option<i64> {
+        [&self.left, &self.right].into_iter().filter_map(|s| s.count.as_const()).min()
     }
 
     /// The lines at the top of its modules.

@@ -8,9 +8,11 @@ use lehr_ir::{DType, Target};
 use wgpu::{Features, Limits};
 
 use super::adapter::{AdapterFacts, choose, wanted};
+use super::cooperative::{self, Matrices, experiments};
 use super::error::GpuError;
 use super::pipeline::Pipelines;
 use super::tune::Choices;
+use super::vendor::Vendor;
 use super::wgsl::{Subgroups, WgslTarget};
 
 /// The most storage buffers of one kernel that are of use: more would make one kernel of everything.
@@ -26,7 +28,9 @@ pub struct Device {
     pub(super) limits: Limits,
     pub(super) pipelines: Pipelines,
     pub(super) live: Arc<Live>,
+    /// What all shaders may use.
     pub(super) target: WgslTarget,
+    pub(super) matrices: Matrices,
     name: String,
     /// What was chosen for products.
     pub(super) choices: Choices,
@@ -60,15 +64,21 @@ impl Device {
     pub fn open(choice: &DeviceChoice) -> Result<Arc<Self>, GpuError> {
         let (adapter, AdapterFacts { name, subgroup, .. }) = choose(choice)?;
         let (features, limits) = wanted(&adapter);
-        let descriptor = wgpu::DeviceDescriptor {
-            required_features: features,
-            required_limits: limits.clone(),
-            ..wgpu::DeviceDescriptor::default()
+        let request = |features: Features| {
+            let descriptor = wgpu::DeviceDescriptor {
+                required_features: features,
+                required_limits: limits.clone(),
+                experimental_features: experiments(features),
+                ..wgpu::DeviceDescriptor::default()
+            };
+            pollster::block_on(adapter.request_device(&descriptor)).map(|(device, queue)| (device, queue, features))
         };
-        let opened = pollster::block_on(adapter.request_device(&descriptor));
-        let (device, queue) =
+        // A driver that has trouble with an experiment is of use without.
+        let opened = request(features).or_else(|_| request(features - cooperative::FEATURE));
+        let (device, queue, features) =
             opened.map_err(|e| GpuError::NoDevice { adapter: name.clone(), reason: e.to_string() })?;
-        Ok(Self::new(device, queue, name, (features, subgroup), limits))
+        let matrices = cooperative::size(&adapter).filter(|_| features.contains(cooperative::FEATURE));
+        Ok(Self::new(device, queue, name, (features, subgroup), limits, matrices))
     }
 
     /// A device that takes everything and computes nothing, for tests of what is asked of devices.
@@ -76,7 +86,7 @@ impl Device {
         let descriptor = wgpu::DeviceDescriptor::default();
         let (device, queue) = wgpu::Device::noop(&descriptor);
         let limits = device.limits();
-        Self::new(device, queue, "noop".to_owned(), (descriptor.required_features, (0, 0)), limits)
+        Self::new(device, queue, "noop".to_owned(), (descriptor.required_features, (0, 0)), limits, None)
     }
 
     fn new(
@@ -85,6 +95,7 @@ impl Device {
         name: String,
         has: (Features, (u32, u32)),
         limits: Limits,
+        matrices: Option<u32>,
     ) -> Arc<Self> {
         let faults = Arc::<Faults>::default();
         let seen = Arc::clone(&faults);
@@ -106,7 +117,8 @@ impl Device {
             identity,
             pipelines: Pipelines::default(),
             live: Arc::default(),
-            target: wgsl_target(has, &limits),
+            target: wgsl_target(has, &limits, Vendor::of(&info)),
+            matrices: Matrices::new(matrices),
             device,
             queue,
             limits,
@@ -138,11 +150,6 @@ impl Device {
             memory: MemoryKind::Slots,
             ..Target::default()
         }
-    }
-
-    /// What shaders may use.
-    pub fn shaders(&self) -> &WgslTarget {
-        &self.target
     }
 
     /// How many buffers this process has on the device, and their bytes.
@@ -202,14 +209,16 @@ fn note(at: &Mutex<Option<String>>, message: String) {
     at.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
 }
 
-fn wgsl_target((features, (least, most)): (Features, (u32, u32)), limits: &Limits) -> WgslTarget {
+fn wgsl_target((features, (least, most)): (Features, (u32, u32)), limits: &Limits, vendor: Vendor) -> WgslTarget {
     WgslTarget {
+        most_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
         storage_buffers: limits.max_storage_buffers_per_shader_stage.min(MOST_BUFFERS) as usize,
         workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
         f16: features.contains(Features::SHADER_F16),
         i64: features.contains(Features::SHADER_INT64),
         f64: features.contains(Features::SHADER_F64),
         subgroups: features.contains(Features::SUBGROUP).then_some(Subgroups { least, most, named: false }),
+        vendor,
         ..WgslTarget::default()
     }
 }

@@ -9,6 +9,7 @@ use lehr_ir::kernel::interpret::BufferData;
 use lehr_ir::plan::BufferId;
 use wgpu::util::DeviceExt;
 
+use super::cooperative;
 use super::dispatch::{Bound, Dispatch, grid};
 use super::pipeline::{Pipeline, compile};
 use super::wgsl::{Subgroups, WgslTarget};
@@ -21,6 +22,8 @@ pub struct Harness {
     pipelines: Mutex<BTreeMap<Arc<str>, Arc<Pipeline>>>,
     /// What its shaders may use.
     pub target: WgslTarget,
+    /// The size of its cooperative matrices, which its shaders may use too.
+    pub matrices: Option<u32>,
 }
 
 /// The bytes of buffers.
@@ -77,10 +80,13 @@ impl Harness {
             | wgpu::Features::SHADER_INT64
             | wgpu::Features::SHADER_F64
             | wgpu::Features::SUBGROUP;
+        let matrices = cooperative::size(&adapter);
+        let wanted = if matrices.is_some() { wanted | cooperative::FEATURE } else { wanted };
         let features = adapter.features() & wanted;
         let (limits, info) = (adapter.limits(), adapter.get_info());
         let target = WgslTarget {
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
+            most_invocations: limits.max_compute_invocations_per_workgroup,
             workgroup_bytes: u64::from(limits.max_compute_workgroup_storage_size),
             f16: features.contains(wgpu::Features::SHADER_F16),
             i64: features.contains(wgpu::Features::SHADER_INT64),
@@ -92,10 +98,14 @@ impl Harness {
             }),
             ..WgslTarget::default()
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { required_features: features, required_limits: limits, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: features,
+            required_limits: limits,
+            experimental_features: cooperative::experiments(features),
+            ..Default::default()
+        };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).ok()?;
-        Some(Self { device, queue, pipelines: Mutex::default(), target })
+        Some(Self { device, queue, pipelines: Mutex::default(), target, matrices })
     }
 
     /// Runs dispatches in order on buffers.

@@ -10,9 +10,11 @@
 
 pub mod adapter;
 pub mod attend;
+mod bench;
 mod bound;
 mod clock;
 pub mod contract;
+mod cooperative;
 pub mod device;
 pub mod dispatch;
 pub mod error;
@@ -32,6 +34,7 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 mod tune;
+pub mod vendor;
 pub mod wgsl;
 
 pub use adapter::{AdapterFacts, adapters};
@@ -41,5 +44,5 @@ pub use error::GpuError;
 pub use instance::{Arg, Instance};
 pub use keep::Keep;
 pub use memory::Resident;
-pub use program::Program;
+pub use program::{Products, Program};
 pub use record::Recorded;

@@ -25,6 +25,15 @@ pub struct Program {
     ready: FxHashMap<usize, Ready>,
 }
 
+/// How the products of a program may be computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Products {
+    /// Whether their forms are measured.
+    pub tuning: Tuning,
+    /// Whether factors in `f32` may be rounded to `f16`, where the device then multiplies faster.
+    pub reduced: bool,
+}
+
 /// What a plan's steps need.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -64,7 +73,7 @@ impl Program {
     /// # Errors
     /// [`GpuError::Shader`]; constants that do not fit the device.
     pub fn new(plan: Verified, device: &Arc<Device>) -> Result<Arc<Self>, GpuError> {
-        Self::with(plan, device, Tuning::Off, None)
+        Self::with(plan, device, Products { tuning: Tuning::Off, reduced: false }, None)
     }
 
     /// As [`Program::new`], with products in the forms that are fastest by measurement, with what was kept on disk of the device's
@@ -75,12 +84,15 @@ impl Program {
     pub fn with(
         plan: Verified,
         device: &Arc<Device>,
-        tuning: Tuning,
+        products: Products,
         keep: Option<&Keep>,
     ) -> Result<Arc<Self>, GpuError> {
+        let Products { tuning, reduced } = products;
         let all = plan.with_nested();
-        device.tune(&all, tuning, keep);
-        let one = |step: &Step, inner: &Plan| form(step, inner, device.choice(step, inner, tuning), &device.target);
+        let target = device.shaders(&all, reduced);
+        device.tune(&all, tuning, &target, keep);
+        let chosen = |step: &Step, inner: &Plan| device.choice(step, inner, tuning, &target);
+        let one = |step: &Step, inner: &Plan| form(step, inner, chosen(step, inner), &target);
         let formed = |inner: &Plan| inner.steps.iter().map(|s| one(s, inner)).collect::<Vec<_>>();
         let forms: Vec<Vec<Form>> = all.iter().map(|inner| formed(inner)).collect();
         let dispatches = forms.iter().flatten().filter_map(|form| match form {

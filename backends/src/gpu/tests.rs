@@ -7,7 +7,6 @@ use lehr_ir::graph::{Graph, ParamKind};
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::verify::{Verified, verify};
 use lehr_ir::plan::{BufferDecl, BufferId, Launch, Place, Plan, PlanParam, Step, StepKind};
-use lehr_ir::target::Tuning;
 use lehr_ir::{Array, DType, Type};
 
 use super::keep::{Kind, name};
@@ -109,7 +108,8 @@ fn compiled_shaders_are_kept_for_the_next_device() {
     // Nothing kept, then what the first device has kept, then a damaged file.
     for turn in 0..3 {
         let device = open().expect("opens again");
-        let program = Program::with(plan(3, Place::Slot), &device, Tuning::Off, Some(&keep)).expect("compiles");
+        let program =
+            Program::with(plan(3, Place::Slot), &device, super::Products::default(), Some(&keep)).expect("compiles");
         let mut out = [Array::scalar(0.0f32)];
         program.instance().run(&[Arg::Host(&Array::from(vec![1.0f32, -2.0]))], &mut out).expect("runs");
         assert_eq!(out[0].as_slice::<f32>(), Some(&[8.0f32, -16.0][..]), "turn {turn}");

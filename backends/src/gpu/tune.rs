@@ -19,6 +19,7 @@ use super::contract::choice::{Choice, canonical};
 use super::contract::dispatches;
 use super::device::Device;
 use super::keep::{Keep, Kind};
+use super::wgsl::WgslTarget;
 
 mod measure;
 
@@ -41,9 +42,11 @@ impl Choices {
 
 impl Device {
     /// What was chosen for a step: `None` if it is no product, or nothing was measured.
-    pub fn choice(&self, step: &Step, plan: &Plan, tuning: Tuning) -> Option<Choice> {
+    pub fn choice(&self, step: &Step, plan: &Plan, tuning: Tuning, target: &WgslTarget) -> Option<Choice> {
         match &step.kind {
-            StepKind::Contract(c) if self.tunes(tuning) => self.choices.lock().get(&key(c, &plan.kernels)).copied(),
+            StepKind::Contract(c) if self.tunes(tuning) => {
+                self.choices.lock().get(&key(c, &plan.kernels, target)).copied()
+            }
             _ => None,
         }
     }
@@ -59,22 +62,28 @@ impl Device {
     }
 
     /// Chooses for all products of a program that have not been met yet.
-    pub(super) fn tune(&self, plans: &[&Plan], tuning: Tuning, keep: Option<&Keep>) {
+    pub(super) fn tune(&self, plans: &[&Plan], tuning: Tuning, target: &WgslTarget, keep: Option<&Keep>) {
         if self.tunes(tuning) {
-            self.tune_within([PRODUCT, PROGRAM], plans, keep);
+            self.tune_within([PRODUCT, PROGRAM], plans, target, keep);
         }
     }
 
     /// Chooses, in at most so much time for each product and for all.
-    fn tune_within(&self, [one, all_of_them]: [Duration; 2], plans: &[&Plan], keep: Option<&Keep>) {
+    fn tune_within(
+        &self,
+        [one, all_of_them]: [Duration; 2],
+        plans: &[&Plan],
+        target: &WgslTarget,
+        keep: Option<&Keep>,
+    ) {
         let start = Instant::now();
         let mut kept: Option<BTreeMap<String, String>> = None;
         let mut new = BTreeMap::new();
         for plan in plans {
             for step in &plan.steps {
                 let StepKind::Contract(c) = &step.kind else { continue };
-                let all = Choice::all(c, &self.target);
-                let key = key(c, &plan.kernels);
+                let all = Choice::all(c, target);
+                let key = key(c, &plan.kernels, target);
                 if all.len() < 2 || self.choices.lock().contains_key(&key) {
                     continue;
                 }
@@ -82,7 +91,7 @@ impl Device {
                 let before = kept.get(&key).and_then(|word| all.iter().find(|c| c.word() == *word));
                 let choice = before.copied().unwrap_or_else(|| {
                     let left = all_of_them.saturating_sub(start.elapsed()).min(one);
-                    match self.fastest(c, plan, &all, Instant::now() + left) {
+                    match self.fastest(c, plan, (&all, target), Instant::now() + left) {
                         Some(choice) => {
                             new.insert(key.clone(), choice.word());
                             choice
@@ -103,10 +112,16 @@ impl Device {
     }
 
     /// The fastest of the choices that give the results of the first; `None` if that was not found out.
-    fn fastest(&self, c: &Contract, plan: &Plan, all: &[Choice], until: Instant) -> Option<Choice> {
+    fn fastest(
+        &self,
+        c: &Contract,
+        plan: &Plan,
+        (all, target): (&[Choice], &WgslTarget),
+        until: Instant,
+    ) -> Option<Choice> {
         let mut trials = Vec::with_capacity(all.len());
         for &choice in all {
-            trials.push(dispatches(c, &plan.kernels, Some(choice), &self.target).unwrap_or_default());
+            trials.push(dispatches(c, &plan.kernels, Some(choice), target).unwrap_or_default());
         }
         let fastest = Trial::of(self, plan, c, &trials)?.fastest(&trials, until)?;
         all.get(fastest).copied()
@@ -120,9 +135,13 @@ impl Device {
     }
 }
 
-/// What a product is known by: a hash of its text, and of the build, whose forms may be others than yesterday's.
-fn key(c: &Contract, kernels: &[std::sync::Arc<Kernel>]) -> String {
+/// What a product is known by: a hash of its text, of the build, whose forms may be others than yesterday's, and of whether it may
+/// take cooperative matrices.
+fn key(c: &Contract, kernels: &[std::sync::Arc<Kernel>], target: &WgslTarget) -> String {
     let mut hasher = blake3::Hasher::new();
+    if let Some(cooperative) = target.cooperative.filter(|m| m.takes(c.dtype)) {
+        hasher.update(format!("cooperative {}\n", cooperative.size).as_bytes());
+    }
     hasher.update(env!("LEHR_BACKENDS_SOURCES").as_bytes()).update(canonical(c, kernels).as_bytes());
     hasher.finalize().to_hex()[..32].to_owned()
 }

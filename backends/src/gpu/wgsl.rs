@@ -31,7 +31,10 @@ use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Kernel, ScalarOp};
 use lehr_ir::plan::BufferId;
 
+use super::vendor::Vendor;
+
 mod barrier;
+mod cooperative;
 #[cfg(test)]
 mod execute;
 pub(in crate::gpu) mod helpers;
@@ -51,6 +54,7 @@ mod subgroup;
 #[cfg(test)]
 mod tests;
 
+pub use cooperative::Cooperative;
 pub use launch::launch;
 pub(in crate::gpu) use launch::place;
 pub use subgroup::Subgroups;
@@ -63,6 +67,8 @@ const MAX_GROUPS: u64 = 65_535;
 pub struct WgslTarget {
     /// Invocations of a workgroup, at least 1.
     pub workgroup_size: u32,
+    /// The most invocations that a workgroup may have.
+    pub most_invocations: u32,
     /// The most storage buffers of a kernel.
     pub storage_buffers: usize,
     /// The most bytes of workgroup memory.
@@ -75,18 +81,25 @@ pub struct WgslTarget {
     pub f64: bool,
     /// The subgroups, if they may be used.
     pub subgroups: Option<Subgroups>,
+    /// The cooperative matrices, if they may be used.
+    pub cooperative: Option<Cooperative>,
+    /// Who made it: what products begin with where nothing was measured.
+    pub vendor: Vendor,
 }
 
 impl Default for WgslTarget {
     fn default() -> Self {
         Self {
             workgroup_size: 64,
+            most_invocations: 256,
             storage_buffers: 8,
             workgroup_bytes: 16_384,
             f16: false,
             i64: false,
             f64: false,
             subgroups: None,
+            cooperative: None,
+            vendor: Vendor::Other,
         }
     }
 }

@@ -197,3 +197,52 @@ fn blocks(plan: &Plan, step: &Step) -> Result<(), String> {
         | StepKind::Host { .. } => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dim::Dim;
+    use crate::graph::Graph;
+    use crate::plan::{Contract, Digits, Matrix, Step};
+
+    /// A plan of one product of two by two matrices, all of whose buffers have the dtypes of `buffers`.
+    fn product(dtype: DType, buffers: [DType; 3]) -> Plan {
+        let even = |stride: i64| Digits::even(Dim::from(2), Dim::from(stride));
+        let matrix = |buffer| Matrix {
+            buffer: BufferId(buffer),
+            offset: Dim::ZERO,
+            batch: Digits::default(),
+            row: even(2),
+            column: even(1),
+        };
+        let mut plan = Plan::of_signature(&Graph::new("product"));
+        for (i, dtype) in buffers.into_iter().enumerate() {
+            let place = if i < 2 { Place::Param(i as u32) } else { Place::Temp(Dim::ZERO) };
+            plan.buffers.push(BufferDecl { dtype, len: Dim::from(4), place });
+        }
+        let [m, n, k] = [2, 2, 2].map(Dim::from);
+        let (a, b, c) = (matrix(0), matrix(1), matrix(2));
+        let contract = Contract { dtype, batch: Dim::ONE, m, n, k, a, b, c, epilogue: None };
+        let kind = StepKind::Contract(Box::new(contract));
+        plan.steps.push(Step { kind, locs: smallvec::SmallVec::new(), reason: String::new() });
+        plan
+    }
+
+    #[test]
+    fn a_contraction_is_of_floats_and_of_its_buffers_dtype() {
+        let message = |dtype, buffers| check(&product(dtype, buffers)).expect_err("is refused").to_string();
+        for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+            assert!(check(&product(dtype, [dtype; 3])).is_ok(), "{dtype}");
+            for wrong in 0..3 {
+                let mut buffers = [dtype; 3];
+                buffers[wrong] = if dtype == DType::F32 { DType::F16 } else { DType::F32 };
+                let want = format!("b{wrong} is no {dtype} buffer for a contraction");
+                assert!(message(dtype, buffers).contains(&want), "{}", message(dtype, buffers));
+            }
+        }
+        for dtype in [DType::I32, DType::I64, DType::Bool] {
+            let want = format!("a contraction of {dtype}");
+            assert!(message(dtype, [dtype; 3]).contains(&want), "{}", message(dtype, [dtype; 3]));
+        }
+    }
+}

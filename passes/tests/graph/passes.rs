@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use lehr_ir::array::Array;
 use lehr_ir::graph::{Builder, Graph, ParamKind};
-use lehr_ir::ops::{Call, Op, UnaryOp};
-use lehr_ir::{DType, Loc, Type};
+use lehr_ir::ops::{Call, DotDims, Op, UnaryOp};
+use lehr_ir::{DType, Data, Literal, Loc, Type};
 use lehr_passes::driver::run_passes;
 use lehr_passes::eliminate_common::EliminateCommon;
 use lehr_passes::eliminate_dead::EliminateDead;
 use lehr_passes::fold_constants::FoldConstants;
 use lehr_passes::inline_calls::InlineCalls;
 use lehr_passes::pipeline::{GraphPasses, optimize};
+use lehr_passes::widen_products::WidenProducts;
 use lehr_passes::{Outcome, Pass, PassCx, PassError, PassOptions};
 
 use crate::support::{build, f64s, random, run};
@@ -267,4 +268,47 @@ fn a_false_report_and_an_ill_formed_result_are_found() {
     let e = go(&Breaks).to_string();
     assert!(e.starts_with("internal error: the value after `breaks` is ill-formed"), "{e}");
     assert!(e.contains("sin %x0"), "the error prints the graph\n{e}");
+}
+
+#[test]
+fn dots_of_half_precision_are_widened_where_the_target_has_none() {
+    let dot = |dtype| {
+        let of = |shape: &[i64]| Type::new(dtype, dims(shape));
+        build(&[of(&[3, 5]), of(&[5, 4])], |b, v| vec![b.dot(v[0], v[1], DotDims::matmul(0)).unwrap()])
+    };
+    let widened = |graph: &Graph, dots: &[DType]| {
+        let pass = WidenProducts { dtypes: [DType::F16, DType::BF16].into_iter().collect(), dots: dots.into() };
+        apply(&pass, graph)
+    };
+    for (dtype, other) in [(DType::F16, DType::BF16), (DType::BF16, DType::F16)] {
+        let graph = dot(dtype);
+        // Kept as they are, to the letter.
+        for dots in [&[dtype][..], &[other, dtype]] {
+            assert_eq!(widened(&graph, dots).to_string(), graph.to_string());
+        }
+        for dots in [&[][..], &[other]] {
+            let wide = widened(&graph, dots);
+            assert_eq!((count(&wide, "convert"), count(&wide, "dot")), (3, 1), "{wide}");
+            let operands = [[3, 5], [5, 4]].map(|shape| {
+                let mut data = Data::zeros(dtype, shape[0] * shape[1]);
+                for i in 0..data.len() {
+                    data.set(i, Literal::from_f64(dtype, ((i * 7) % 5) as f64 - 2.0)).unwrap();
+                }
+                Array::from_data(&shape, data).unwrap()
+            });
+            assert_eq!(run(&wide, &operands), run(&graph, &operands));
+        }
+    }
+    // Other dtypes are nobody's business here.
+    let single = dot(DType::F32);
+    assert_eq!(widened(&single, &[]).to_string(), single.to_string());
+    // What a target's contractions are decides.
+    let listed = |contractions: &[DType]| {
+        let target = lehr_ir::Target { contractions: contractions.to_vec(), ..lehr_ir::Target::default() };
+        let passes = GraphPasses::new(|_| false).for_target(Some(&target));
+        let graph = run_passes(&passes.list(), dot(DType::BF16), &mut PassCx::new(options()), &mut |_, _| {});
+        count(&graph.unwrap_or_else(|e| panic!("{e}")), "convert")
+    };
+    assert_eq!(listed(&[DType::F32]), 3);
+    assert_eq!(listed(&[DType::F32, DType::BF16]), 0);
 }

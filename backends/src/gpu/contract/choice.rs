@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Kernel;
 use lehr_ir::plan::{Contract, Digits, Matrix};
 
+use super::cooperative::Shape;
 use super::element::Element;
 use super::parts::{self, Parts};
 use super::tiled::Tiling;
 use super::{Product, few};
+use crate::gpu::vendor::Defaults;
 use crate::gpu::wgsl::WgslTarget;
 
 /// The form of a product's dispatches. Each computes the same sums, in an order of its own.
@@ -25,21 +28,44 @@ pub struct Choice {
 pub(super) enum Form {
     /// Tiles of the result.
     Tiles(Tiling),
+    /// Tiles of the result in cooperative matrices.
+    Cooperative(Shape),
     /// Vectors of the many, where a side has few.
     Few(few::Form),
+}
+
+impl Form {
+    /// The workgroups of a product whose sums are whole.
+    fn groups(self, product: &Product<'_>) -> Dim {
+        match self {
+            Self::Tiles(tiling) => tiling.groups(product),
+            Self::Cooperative(shape) => shape.groups(product),
+            Self::Few(few) => few.groups(product),
+        }
+    }
 }
 
 /// The most choices of one product: the time to measure them all is to be bounded.
 const MOST: usize = 24;
 
 impl Choice {
-    /// What the shape suggests.
+    /// What the shape suggests, and the device's vendor.
     pub(super) fn of(product: &Product<'_>, target: &WgslTarget) -> Self {
-        let form = match few::fits(product) {
-            Some(form) => Form::Few(form),
-            None => Form::Tiles(Tiling::of(product).deepened(product.element, target)),
+        let Defaults { groups, light_groups, .. } = Defaults::of(target.vendor);
+        let (form, enough) = if let Some(form) = few::fits(product) {
+            (Form::Few(form), light_groups)
+        } else if let Some(shape) = Shape::of(product, target) {
+            (Form::Cooperative(shape), groups)
+        } else {
+            (Form::Tiles(Tiling::of(product, target.vendor).deepened(product.element, target)), groups)
         };
-        Self { form, parts: parts::count(product) }
+        Self { form, parts: parts::count(product, &form.groups(product), enough) }
+    }
+
+    /// The choices of cooperative matrices whose sums are whole, for a target that has some: what is tested before they are used.
+    pub(in crate::gpu) fn cooperative(target: &WgslTarget) -> impl Iterator<Item = Self> {
+        let target = *target;
+        Shape::ALL.into_iter().filter(move |s| s.runs(&target)).map(|s| Self { form: Form::Cooperative(s), parts: 1 })
     }
 
     /// How the sums are cut.
@@ -57,22 +83,22 @@ impl Choice {
         let product = Product::of(contract, element);
         let few = few::fits(&product);
         let few = few.into_iter().flat_map(|form| [4, 8, 16, 32, 64].map(|along| Form::Few(form.along(along))));
-        let forms = few.chain(Tiling::all(&product, target).map(Form::Tiles));
+        let mut tiles = few.chain(Tiling::all(&product, target).map(Form::Tiles));
         let mut all = vec![Self::of(&product, target)];
-        for form in forms {
-            let groups = match form {
-                Form::Tiles(tiling) => tiling.groups(&product),
-                Form::Few(few) => few.groups(&product),
-            };
-            for parts in parts::counts(&product, &groups) {
-                let choice = Self { form, parts };
-                let same = |c: &Self| c.form == form && c.cut(&product) == choice.cut(&product);
-                if !all.iter().any(same) {
-                    all.push(choice);
+        let mut add = |forms: &mut dyn Iterator<Item = Form>, most: usize| {
+            for form in forms {
+                for parts in parts::counts(&product, &form.groups(&product)) {
+                    let choice = Self { form, parts };
+                    let same = |c: &Self| c.form == form && c.cut(&product) == choice.cut(&product);
+                    if !all.iter().any(same) {
+                        all.push(choice);
+                    }
                 }
             }
-        }
-        all.truncate(MOST);
+            all.truncate(most);
+        };
+        add(&mut Shape::all(&product, target).map(Form::Cooperative), MOST / 2);
+        add(&mut tiles, MOST);
         all
     }
 
@@ -80,6 +106,9 @@ impl Choice {
     pub fn word(&self) -> String {
         match self.form {
             Form::Tiles(Tiling { size, each, depth }) => format!("tiles-{size}-{each}-{depth}-{}", self.parts),
+            Form::Cooperative(Shape { size, invocations, depth }) => {
+                format!("cooperative-{size}-{invocations}-{depth}-{}", self.parts)
+            }
             Form::Few(form) => format!("few-{}-{}", form.along_sum(), self.parts),
         }
     }
@@ -91,6 +120,10 @@ impl fmt::Display for Choice {
         match self.form {
             Form::Tiles(Tiling { size, each, depth }) => {
                 write!(f, "tiles of {size} by {size}, {each} by {each} an invocation, {depth} terms at a time")?;
+            }
+            Form::Cooperative(Shape { size, invocations, depth }) => {
+                write!(f, "tiles of {size} by {size} in cooperative matrices, {invocations} invocations, ")?;
+                write!(f, "{depth} terms at a time")?;
             }
             Form::Few(form) => write!(f, "vectors, {} invocations along each sum", form.along_sum())?,
         }

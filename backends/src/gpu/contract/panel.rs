@@ -1,8 +1,13 @@
 //! How parts of operands pass through workgroup memory.
 
-use super::Side;
-use super::fetch::Fetch;
-use crate::gpu::wgsl::source::Source;
+use lehr_ir::dim::Dim;
+
+use super::address::is_multiple;
+use super::fetch::{self, Fetch};
+use super::output::{Output, counted};
+use super::{Product, Side};
+use crate::gpu::wgsl::WgslError;
+use crate::gpu::wgsl::source::{Source, Text};
 
 /// A part of an operand, so many vectors by so many terms, that a workgroup fetches together: a block of four by four an invocation.
 ///
@@ -20,6 +25,32 @@ pub(in crate::gpu) struct Panel<'c> {
     pub(in crate::gpu) lanes: i64,
     /// Where it begins in the array.
     pub(in crate::gpu) start: i64,
+}
+
+/// Binds the operands of a product, defines how their blocks are fetched, and gives their parts for a tile of so many vectors a
+/// side and so many terms.
+pub(super) fn both<'c>(
+    source: &mut Source,
+    product: &Product<'c>,
+    output: &Output<'_, 'c>,
+    [size, depth, lanes]: [i64; 3],
+) -> Result<[Panel<'c>; 2], WgslError> {
+    let [left_wide, right_wide] = fetch::wide(product, output.finish());
+    // The first invocations fetch blocks of the left operand, the last ones of the right.
+    let last_lanes = lanes - size * depth / 16;
+    let mut panel = |side: Side<'c>, wide, first_lane, start| -> Result<Panel<'c>, WgslError> {
+        let fetch = Fetch::new(source, product.element, &side, product.sum, wide)?;
+        let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
+            if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
+        };
+        let count = edge(source, counted(side.name), side.count, size)?;
+        let terms = edge(source, "terms", product.sum, depth)?;
+        fetch.block(source, &side, product.element.name, count.as_deref(), terms.as_deref());
+        Ok(Panel { side, fetch, size, depth, first_lane, lanes, start })
+    };
+    let left = panel(product.left, left_wide, 0, 0)?;
+    let right = panel(product.right, right_wide, last_lanes, depth * stride(size))?;
+    Ok([left, right])
 }
 
 impl Panel<'_> {
@@ -73,6 +104,30 @@ impl Panel<'_> {
             let at = plus(&format!("{name}_term * {stride} + {name}_lane"), self.start + i * stride);
             source.line(format!("tile[{at}] = {name}_next[{i}];"));
         }
+        self.end_if(source);
+    }
+
+    /// Defines `<name>_keep(at, block)`, which puts a block as `f16` into an array of the operand's own, `<name>_tile`, with so many
+    /// elements from one term to the next.
+    pub(super) fn define_keep(&self, source: &mut Source, ty: &str, stride: i64) {
+        let name = self.side.name;
+        let mut text = Text::default();
+        text.open(format!("fn {name}_keep(at: i32, block: mat4x4<{ty}>) {{"));
+        for term in 0..4 {
+            for (vector, component) in ["x", "y", "z", "w"].into_iter().enumerate() {
+                let at = plus("at", term * stride + vector as i64);
+                text.line(format!("{name}_tile[{at}] = f16(block[{term}].{component});"));
+            }
+        }
+        text.close("}");
+        source.function(text.join());
+    }
+
+    /// Lines that put what has been fetched into the operand's own array of `f16`.
+    pub(super) fn keep_halves(&self, source: &mut Source, stride: i64) {
+        let name = self.side.name;
+        self.begin_if(source);
+        source.line(format!("{name}_keep({name}_term * {stride} + {name}_lane * 4, {name}_next);"));
         self.end_if(source);
     }
 

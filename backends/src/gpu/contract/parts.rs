@@ -3,15 +3,15 @@
 use lehr_ir::dim::Dim;
 use lehr_ir::kernel::Access;
 
+use super::Product;
 use super::epilogue::Finish;
 use super::output::Output;
-use super::{Product, few, tiled};
 use crate::gpu::dispatch::{Bound, Dispatch};
 use crate::gpu::wgsl::source::Source;
 use crate::gpu::wgsl::{WgslError, WgslTarget};
 
-/// As many workgroups as make more parts of no use: of tiles, and of few vectors, which are light.
-const GROUPS: [i64; 2] = [192, 1024];
+/// As many workgroups as are ever tried.
+const GROUPS: i64 = 4096;
 /// The fewest terms of a part.
 const TERMS: i64 = 256;
 /// The most parts.
@@ -35,12 +35,9 @@ impl Parts {
     }
 }
 
-/// In how many parts the sum of a product is cut if nothing was measured: by its shape alone, and only if all of that is known.
-pub(super) fn count(product: &Product<'_>) -> i64 {
-    let (groups, enough) = match few::fits(product) {
-        Some(form) => (form.groups(product), GROUPS[1]),
-        None => (tiled::Tiling::of(product).groups(product), GROUPS[0]),
-    };
+/// In how many parts the sum of a product is cut if nothing was measured, for a form with so many workgroups where `enough` occupy a
+/// device: by its shape alone, and only if all of that is known.
+pub(super) fn count(product: &Product<'_>, groups: &Dim, enough: i64) -> i64 {
     let (Some(sum), Some(groups)) = (product.sum.as_const(), groups.as_const().filter(|g| *g > 0)) else { return 1 };
     (enough / groups).min(sum / TERMS).clamp(1, MOST)
 }
@@ -57,7 +54,7 @@ pub(super) fn cut(product: &Product<'_>, parts: i64) -> Option<Parts> {
 /// The numbers of parts that are worth measuring for a form with so many workgroups.
 pub(super) fn counts(product: &Product<'_>, groups: &Dim) -> impl Iterator<Item = i64> {
     let (sum, groups) = (product.sum.as_const().unwrap_or(0), groups.as_const().unwrap_or(i64::MAX));
-    let useful = move |parts: i64| sum / parts >= TERMS && groups.saturating_mul(parts) <= 4 * GROUPS[1];
+    let useful = move |parts: i64| sum / parts >= TERMS && groups.saturating_mul(parts) <= GROUPS;
     [1, 2, 4, 8, 16, 32].into_iter().filter(move |&parts| parts == 1 || useful(parts))
 }
 

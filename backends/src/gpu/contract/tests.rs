@@ -8,6 +8,8 @@ use super::tiled::Tiling;
 use super::*;
 use crate::gpu::harness::{self, Memory};
 
+mod cooperative;
+
 /// A generator of test cases: the same numbers on every run.
 struct Random(u64);
 
@@ -118,11 +120,20 @@ fn expected(c: &Contract, bindings: &Bindings, a: &[f64], b: &[f64], out: &mut [
     }
 }
 
-fn check(c: &Contract, lens: [usize; 3], bindings: &Bindings, dispatches: &[Dispatch], r: &mut Random) {
-    for d in dispatches {
-        harness::validate(&d.text, c.dtype != DType::F32);
+/// The device for dispatches that are valid, if there is one that has all that they use.
+fn validated(dtype: DType, dispatches: &[Dispatch]) -> Option<&'static harness::Harness> {
+    let cooperative = dispatches.iter().any(|d| d.text.contains("coop_mat"));
+    dispatches.iter().for_each(|d| harness::validate(&d.text, cooperative || dtype != DType::F32));
+    let device = harness::device()?;
+    if cooperative && device.matrices.is_none() {
+        println!("not executed: the device has no cooperative matrices");
+        return None;
     }
-    let Some(device) = harness::device() else { return };
+    Some(device)
+}
+
+fn check(c: &Contract, lens: [usize; 3], bindings: &Bindings, dispatches: &[Dispatch], r: &mut Random) {
+    let Some(device) = validated(c.dtype, dispatches) else { return };
     // Small integers, whose sums are exact in any order: every difference is a mistake.
     let mut fill = |n: usize| -> Vec<f64> { (0..n).map(|_| r.below(7) as f64 - 3.0).collect() };
     let (a, mut b, mut out) = (fill(lens[0]), fill(lens[1]), fill(lens[2]));
@@ -197,8 +208,7 @@ fn finishing_of(r: &mut Random, dtype: DType, [batch, m, n, k]: [usize; 4], repl
 
 fn check_finishing(f: &Finishing, lens: [usize; 3], dispatches: &[Dispatch], r: &mut Random) {
     let dtype = f.contract.dtype;
-    dispatches.iter().for_each(|d| harness::validate(&d.text, dtype != DType::F32));
-    let Some(device) = harness::device() else { return };
+    let Some(device) = validated(dtype, dispatches) else { return };
     let mut fill = |n: usize| -> Vec<f64> { (0..n).map(|_| r.below(7) as f64 - 3.0).collect() };
     let n = f.contract.n.as_const().expect("is known") as usize;
     let (a, b, mut out, x) = (fill(lens[0]), fill(lens[1]), fill(lens[2]), fill(n));
@@ -414,42 +424,52 @@ fn sizes_that_are_symbols_stand_in_no_text() {
     }
 }
 
-#[test]
-fn snapshots() {
-    let size = |n: i64| Dim::from(n);
-    let even = |n: i64, stride: i64| Digits::even(size(n), size(stride));
-    let matrix = |buffer, row: Digits, column: Digits| Matrix {
+/// A product of whole matrices, row by row.
+fn plain(dtype: DType, [m, n, k]: [i64; 3]) -> Contract {
+    let matrix = |buffer, [rows, columns]: [i64; 2]| Matrix {
         buffer,
         offset: Dim::ZERO,
         batch: Digits::default(),
-        row,
-        column,
+        row: Digits::even(Dim::from(rows), Dim::from(columns)),
+        column: Digits::even(Dim::from(columns), Dim::ONE),
     };
-    let product = |m: i64, n: i64, k: i64| Contract {
-        dtype: DType::F32,
-        batch: Dim::ONE,
-        m: size(m),
-        n: size(n),
-        k: size(k),
-        a: matrix(LEFT, even(m, k), even(k, 1)),
-        b: matrix(RIGHT, even(k, n), even(n, 1)),
-        c: matrix(OUT, even(m, n), even(n, 1)),
-        epilogue: None,
-    };
-    let text = |c: &Contract| {
-        let all = dispatches(c, &[], None, &WgslTarget::default()).expect("has text");
-        all.iter().map(|d| format!("{}\n// {} workgroups\n", d.text, d.groups)).collect::<String>()
-    };
+    let (a, b, c) = (matrix(LEFT, [m, k]), matrix(RIGHT, [k, n]), matrix(OUT, [m, n]));
+    let [m, n, k] = [m, n, k].map(Dim::from);
+    Contract { dtype, batch: Dim::ONE, m, n, k, a, b, c, epilogue: None }
+}
+
+/// The shaders of a product with their workgroups, for snapshots.
+fn text(c: &Contract, target: &WgslTarget) -> String {
+    let all = dispatches(c, &[], None, target).expect("has text");
+    all.iter().map(|d| format!("{}\n// {} workgroups\n", d.text, d.groups)).collect()
+}
+
+#[test]
+fn snapshots() {
+    let product = |m, n, k| plain(DType::F32, [m, n, k]);
+    let text = |c: &Contract| text(c, &WgslTarget::default());
     insta::assert_snapshot!("tiles", text(&product(1000, 1024, 512)));
     insta::assert_snapshot!("few", text(&product(1, 4096, 100)));
     insta::assert_snapshot!("parts", text(&product(30, 30, 2048)));
     // Places of an image by taps: rows of two digits, terms of three.
-    let digits = |dims: &[(i64, i64)]| Digits::new(dims.iter().map(|(n, s)| (size(*n), size(*s)))).expect("few digits");
-    let image = matrix(LEFT, digits(&[(30, 96), (30, 3)]), digits(&[(3, 96), (9, 1)]));
-    insta::assert_snapshot!("convolution", text(&Contract { a: image, ..product(900, 16, 27) }));
+    let digits = |dims: &[(i64, i64)]| {
+        Digits::new(dims.iter().map(|(n, s)| (Dim::from(*n), Dim::from(*s)))).expect("few digits")
+    };
+    let places = product(900, 16, 27);
+    let image = Matrix { row: digits(&[(30, 96), (30, 3)]), column: digits(&[(3, 96), (9, 1)]), ..places.a.clone() };
+    insta::assert_snapshot!("convolution", text(&Contract { a: image, ..places }));
     let (f, _) = finishing(&mut Random(1), [1, 64, 64, 16], true);
     let all = dispatches(&f.contract, &f.kernels, None, &WgslTarget::default()).expect("has text");
     insta::assert_snapshot!("epilogue", &*all[0].text);
+}
+
+#[test]
+fn half_precision_snapshots() {
+    let own = WgslTarget { f16: true, ..WgslTarget::default() };
+    let all = [("f16", DType::F16, own), ("packed_f16", DType::F16, WgslTarget::default()), ("bf16", DType::BF16, own)];
+    for (name, dtype, target) in all {
+        insta::assert_snapshot!(name, text(&plain(dtype, [32, 40, 16]), &target));
+    }
 }
 
 #[test]

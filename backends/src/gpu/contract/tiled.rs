@@ -2,45 +2,44 @@
 
 use lehr_ir::dim::Dim;
 
-use super::address::is_multiple;
 use super::element::Element;
-use super::fetch::{self, Fetch};
-use super::output::{Output, counted};
-use super::panel::{Panel, plus, stride};
-use super::{Product, Side};
+use super::output::Output;
+use super::panel::{plus, stride};
+use super::{Product, grid, panel};
 use crate::gpu::dispatch::Dispatch;
+use crate::gpu::vendor::{Defaults, Vendor};
 use crate::gpu::wgsl::source::Source;
 use crate::gpu::wgsl::{WgslError, WgslTarget};
 
 /// The shape of a tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Tiling {
+pub(in crate::gpu) struct Tiling {
     /// Rows and columns of a workgroup's tile.
-    pub(super) size: i64,
+    pub(in crate::gpu) size: i64,
     /// Rows and columns of an invocation's part of it: 4, or 8 in two halves of the tile.
-    pub(super) each: i64,
+    pub(in crate::gpu) each: i64,
     /// Terms that pass through workgroup memory at once.
-    pub(super) depth: i64,
+    pub(in crate::gpu) depth: i64,
 }
 
 impl Tiling {
-    pub(super) const SMALL: Self = Self { size: 32, each: 4, depth: 16 };
-    pub(super) const MIDDLE: Self = Self { size: 64, each: 4, depth: 16 };
-    pub(super) const LARGE: Self = Self { size: 128, each: 8, depth: 8 };
+    pub(in crate::gpu) const SMALL: Self = Self { size: 32, each: 4, depth: 16 };
+    pub(in crate::gpu) const MIDDLE: Self = Self { size: 64, each: 4, depth: 16 };
+    pub(in crate::gpu) const LARGE: Self = Self { size: 128, each: 8, depth: 8 };
 
     /// The tile for a shape: the largest that gives enough workgroups. Symbolic sizes count as large.
-    pub(super) fn of(product: &Product<'_>) -> Self {
+    pub(super) fn of(product: &Product<'_>, vendor: Vendor) -> Self {
+        let Defaults { large, middle, small, groups: enough, .. } = Defaults::of(vendor);
         let groups = |tiling: Self| tiling.groups(product).as_const();
-        let least = [&product.left, &product.right].into_iter().filter_map(|s| s.count.as_const()).min();
-        let fits = |tiling: Self| least.is_none_or(|least| least > tiling.size / 2);
+        let fits = |tiling: Self| product.least().is_none_or(|least| least > tiling.size / 2);
         if product.element.bytes > 4 {
             return Self::SMALL;
         }
-        match (groups(Self::LARGE), groups(Self::MIDDLE)) {
-            (Some(large), _) if large >= 192 && fits(Self::LARGE) => Self::LARGE,
-            (None, _) if fits(Self::MIDDLE) => Self::MIDDLE,
-            (_, Some(middle)) if middle >= 96 && fits(Self::MIDDLE) => Self::MIDDLE,
-            _ => Self::SMALL,
+        match (groups(large), groups(middle)) {
+            (Some(count), _) if count >= enough && fits(large) => large,
+            (None, _) if fits(middle) => middle,
+            (_, Some(count)) if count >= enough / 2 && fits(middle) => middle,
+            _ => small,
         }
     }
 
@@ -54,8 +53,7 @@ impl Tiling {
 
     /// The workgroups of a product whose sums are whole.
     pub(super) fn groups(self, product: &Product<'_>) -> Dim {
-        let tiles = |side: &Side<'_>| side.count.ceildiv(self.size);
-        &(product.batch * &tiles(&product.left)) * &tiles(&product.right)
+        grid::tiles(product, self.size)
     }
 
     /// The shapes that are worth measuring, on a target that can run them.
@@ -71,7 +69,7 @@ impl Tiling {
             of(64, 4, 32),
             of(32, 4, 32),
         ];
-        let least = [&product.left, &product.right].into_iter().filter_map(|s| s.count.as_const()).min();
+        let least = product.least();
         // Elements of 8 bytes take twice the registers.
         let small = product.element.bytes > 4;
         let (element, target) = (product.element, *target);
@@ -87,7 +85,7 @@ impl Tiling {
         let bytes = 4 * groups * element.bytes as i64;
         let strip = self.size / self.each * self.size / 4;
         u64::try_from(bytes).is_ok_and(|b| b <= target.workgroup_bytes)
-            && self.invocations() <= i64::from(target.workgroup_size)
+            && self.invocations() <= i64::from(target.most_invocations)
             && self.blocks() <= self.invocations()
             && strip <= groups
     }
@@ -118,30 +116,10 @@ pub(super) fn by(
             tiling.invocations()
         ),
     ]);
-    let wide = fetch::wide(product, output.finish());
-    let sides = [(product.left, wide[0]), (product.right, wide[1])];
-    let mut panels = Vec::new();
-    for (side, wide) in sides {
-        let fetch = Fetch::new(&mut source, product.element, &side, product.sum, wide)?;
-        let edge = |source: &mut Source, name: &str, dim: &Dim, step: i64| -> Result<Option<String>, WgslError> {
-            if is_multiple(dim, step) { Ok(None) } else { source.number(name, dim).map(Some) }
-        };
-        let count = edge(&mut source, counted(side.name), side.count, size)?;
-        let terms = edge(&mut source, "terms", product.sum, depth)?;
-        fetch.block(&mut source, &side, ty, count.as_deref(), terms.as_deref());
-        // The first invocations fetch blocks of the left operand, the last ones of the right.
-        let (lanes, first) = (tiling.invocations(), panels.is_empty());
-        let (first_lane, start) = if first { (0, 0) } else { (lanes - tiling.blocks(), depth * stride(size)) };
-        panels.push(Panel { side, fetch, size, depth, first_lane, lanes, start });
-    }
+    let panels = panel::both(&mut source, product, output, [size, depth, tiling.invocations()])?;
     let base = output.define(&mut source, true)?;
     source.share("tile", &format!("vec4<{ty}>"), 4 * product.element.bytes, (2 * depth * stride(tiling.size)) as u64);
-    let whole = tiling.groups(product);
-    let groups = match output.parts {
-        Some(parts) => &whole * parts.count,
-        None => whole.clone(),
-    };
-    place(&mut source, tiling, product, &whole, &groups, output)?;
+    grid::place(&mut source, product, output, size)?;
     for panel in &panels {
         panel.begin(&mut source, &format!("first_{}", panel.side.vector));
         panel.declare(&mut source, ty);
@@ -153,15 +131,7 @@ pub(super) fn by(
     for (row, group) in sums(each) {
         source.line(format!("var sum_{row}_{group} = vec4<{ty}>();"));
     }
-    let terms = source.number("terms", product.sum)?;
-    let (from, to) = match output.parts {
-        Some(parts) => {
-            source.line(format!("let begin = part * {};", parts.terms));
-            source.line(format!("let end = min(begin + {}, {terms});", parts.terms));
-            ("begin".to_owned(), "end".to_owned())
-        }
-        None => ("0".to_owned(), terms),
-    };
+    let (from, to) = grid::terms(&mut source, product, output)?;
     source.open(format!("if ({from} < {to}) {{"));
     panels.iter().for_each(|p| p.fetch(&mut source, &from));
     source.close("}");
@@ -186,33 +156,7 @@ pub(super) fn by(
             source.line(format!("store_4(base, {to_row}, {to_column}, sum_{row}_{group});"));
         }
     }
-    source.dispatch(tiling.invocations() as u32, groups, target)
-}
-
-/// Lines that find the tile.
-fn place(
-    source: &mut Source,
-    tiling: Tiling,
-    product: &Product<'_>,
-    whole: &Dim,
-    groups: &Dim,
-    output: &Output<'_, '_>,
-) -> Result<(), WgslError> {
-    let number = source.number("groups", groups)?;
-    source.begin(&number);
-    let across = source.number("tiles_across", &product.right.count.ceildiv(tiling.size))?;
-    let down = source.number("tiles_down", &product.left.count.ceildiv(tiling.size))?;
-    let batches = source.number("batches", product.batch)?;
-    source.line(format!("let first_column = linear % {across} * {};", tiling.size));
-    source.line(format!("let first_row = linear / {across} % {down} * {};", tiling.size));
-    if output.parts.is_some() {
-        let whole = source.number("tiles", whole)?;
-        source.line(format!("let batch = linear / ({across} * {down}) % {batches};"));
-        source.line(format!("let part = linear / {whole};"));
-    } else {
-        source.line(format!("let batch = linear / ({across} * {down});"));
-    }
-    Ok(())
+    source.dispatch(tiling.invocations() as u32, grid::groups(product, output, size), target)
 }
 
 /// Lines that add the products of a step.

@@ -82,27 +82,31 @@ fn choices_are_kept_and_read_back() {
     let keep = Keep::open(&folder, 1 << 20).expect("a folder");
     let plan = plan([96, 80, 512]);
     let (step, c) = (&plan.steps[0], product(&plan));
-    first.tune(&[&plan], Tuning::Off, Some(&keep));
-    assert_eq!(first.choice(step, &plan, Tuning::Always), None, "nothing is measured unless it is asked for");
+    first.tune(&[&plan], Tuning::Off, &first.target, Some(&keep));
+    assert_eq!(
+        first.choice(step, &plan, Tuning::Always, &first.target),
+        None,
+        "nothing is measured unless it is asked for"
+    );
     if first.is_software {
-        first.tune(&[&plan], Tuning::Auto, Some(&keep));
-        assert_eq!(first.choice(step, &plan, Tuning::Always), None, "nor is it in software");
+        first.tune(&[&plan], Tuning::Auto, &first.target, Some(&keep));
+        assert_eq!(first.choice(step, &plan, Tuning::Always, &first.target), None, "nor is it in software");
     }
     // However slow the machine is.
-    first.tune_within([Duration::from_secs(120); 2], &[&plan], Some(&keep));
-    let chosen = first.choice(step, &plan, Tuning::Always).expect("was measured");
+    first.tune_within([Duration::from_secs(120); 2], &[&plan], &first.target, Some(&keep));
+    let chosen = first.choice(step, &plan, Tuning::Always, &first.target).expect("was measured");
     assert!(Choice::all(c, &first.target).contains(&chosen));
-    assert_eq!(first.choice(step, &plan, Tuning::Off), None);
-    assert_eq!(first.kept(&keep), BTreeMap::from([(key(c, &[]), chosen.word())]));
+    assert_eq!(first.choice(step, &plan, Tuning::Off, &first.target), None);
+    assert_eq!(first.kept(&keep), BTreeMap::from([(key(c, &[], &first.target), chosen.word())]));
     // Another device reads what is there, whatever it would find: the last choice, which is hardly the fastest.
     let last = *Choice::all(c, &first.target).last().expect("several");
-    let text = format!("{} {}\n", key(c, &[]), last.word());
+    let text = format!("{} {}\n", key(c, &[], &first.target), last.word());
     keep.write(Kind::Products, first.identity(), text.as_bytes());
     let second = device().expect("opens again");
-    second.tune(&[&plan], Tuning::Always, Some(&keep));
-    assert_eq!(second.choice(step, &plan, Tuning::Always), Some(last));
+    second.tune(&[&plan], Tuning::Always, &second.target, Some(&keep));
+    assert_eq!(second.choice(step, &plan, Tuning::Always, &second.target), Some(last));
     // A word that is no choice, and a damaged file, count as nothing.
-    for (payload, whole) in [(format!("{} tiles-1-2-3-4\n", key(c, &[])), true), (text, false)] {
+    for (payload, whole) in [(format!("{} tiles-1-2-3-4\n", key(c, &[], &first.target)), true), (text, false)] {
         keep.write(Kind::Products, first.identity(), payload.as_bytes());
         if !whole {
             let path = folder.join(super::super::keep::name(Kind::Products, first.identity()));
@@ -110,8 +114,8 @@ fn choices_are_kept_and_read_back() {
             std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("is written");
         }
         let third = device().expect("opens again");
-        third.tune(&[&plan], Tuning::Always, Some(&keep));
-        assert!(third.choice(step, &plan, Tuning::Always).is_some());
+        third.tune(&[&plan], Tuning::Always, &third.target, Some(&keep));
+        assert!(third.choice(step, &plan, Tuning::Always, &third.target).is_some());
     }
     std::fs::remove_dir_all(&folder).expect("is removed");
 }

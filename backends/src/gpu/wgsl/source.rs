@@ -23,6 +23,7 @@ pub(in crate::gpu) struct Source {
     functions: Vec<String>,
     main: Text,
     subgroups: bool,
+    cooperative: bool,
 }
 
 struct Binding {
@@ -92,6 +93,7 @@ impl Source {
             functions: Vec::new(),
             main: Text::body(),
             subgroups: false,
+            cooperative: false,
         }
     }
 
@@ -183,6 +185,11 @@ impl Source {
         self.subgroups = true;
     }
 
+    /// Lets the module have cooperative matrices of `f16`, and has `main` told its subgroup, `subgroup`.
+    pub(in crate::gpu) fn use_cooperative(&mut self) {
+        self.cooperative = true;
+    }
+
     /// Adds lines to `main`.
     pub(in crate::gpu) fn append(&mut self, text: Text) {
         self.main.append(text);
@@ -234,8 +241,11 @@ impl Source {
             return Err(limit("bytes of workgroup memory", self.shared_bytes, target.workgroup_bytes));
         }
         let mut out: Vec<String> = self.title.iter().map(|t| format!("// {t}")).collect();
-        if self.bindings.iter().any(|b| b.element.contains("f16")) {
+        if self.cooperative || self.bindings.iter().any(|b| b.element.contains("f16")) {
             out.push("enable f16;".to_owned());
+        }
+        if self.cooperative {
+            out.push("enable wgpu_cooperative_matrix;".to_owned());
         }
         if self.subgroups && target.subgroups.is_some_and(|s| s.named) {
             out.push("enable subgroups;".to_owned());
@@ -259,6 +269,9 @@ impl Source {
         out.extend(super::printer::BUILTINS.map(|(builtin, parameter)| format!("  @builtin({builtin}) {parameter},")));
         if self.subgroups {
             out.push("  @builtin(subgroup_invocation_id) subgroup_lane: u32,".to_owned());
+        }
+        if self.cooperative {
+            out.push("  @builtin(subgroup_id) subgroup: u32,".to_owned());
         }
         out.push(") {".to_owned());
         out.push(self.main.join());

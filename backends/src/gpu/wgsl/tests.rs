@@ -6,6 +6,9 @@ use lehr_ir::kernel::{Kernel, ScalarOp};
 use super::*;
 
 const ROOMY: WgslTarget = WgslTarget {
+    most_invocations: 256,
+    cooperative: None,
+    vendor: Vendor::Other,
     workgroup_size: 64,
     storage_buffers: 32,
     workgroup_bytes: 32_768,
