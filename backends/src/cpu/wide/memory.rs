@@ -1,14 +1,16 @@
 //! Loads and stores.
 
-use iced_x86::{Code, Register};
+use iced_x86::{Code, MemoryOperand, Register};
 use lehr_ir::dim::Dim;
 use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Guard, Memory, Var};
+use smallvec::SmallVec;
 
 use super::assembler::{at, frame, frame_lane, indexed};
 use super::emitter::{Emitter, Place};
-use super::segment::{Access, Each, Op, Step, V};
-use super::vector::SCRATCH;
+use super::segment::{Access, Each, Node, Op, Step, V};
+use super::size::Size;
+use super::vector::{SCRATCH, low_half};
 use super::{WideError, Width};
 
 impl<'k> Emitter<'k> {
@@ -22,14 +24,15 @@ impl<'k> Emitter<'k> {
         other: Option<Var>,
     ) -> Result<(), WideError> {
         let access = self.access(memory, index, guard, self.var_varies(var))?;
-        let v = match other {
-            Some(other) => {
-                let other = self.value(other)?;
-                self.segment.push(Op::Each(Each::Load(access), access.varying), &[other])
-            }
-            None if access.step == Step::Each => self.segment.push(Op::Each(Each::Load(access), access.varying), &[]),
-            None => self.segment.push(Op::Load(access), &[]),
-        };
+        let size = self.size_of(access.dtype);
+        let mut args = SmallVec::new();
+        if let Some(other) = other {
+            let v = self.value(other)?;
+            args.push(self.canonical(access.dtype, v));
+        }
+        let each = other.is_some() || access.step == Step::Each;
+        let op = if each { Op::Each(Each::Load(access), access.varying) } else { Op::Load(access) };
+        let v = self.push_indexed(op, size, args)?;
         self.define(var, v);
         Ok(())
     }
@@ -44,14 +47,31 @@ impl<'k> Emitter<'k> {
     ) -> Result<(), WideError> {
         let access = self.access(memory, index, guard, self.lane.is_some())?;
         let value = self.value(value)?;
+        let value = self.canonical(access.dtype, value);
         let op = match access.step {
             // Equal places of several lanes are written in order.
             Step::Same if self.lane.is_some() => Op::Each(Each::Store(Access { step: Step::Each, ..access }), true),
             Step::Same | Step::Unit => Op::Store(access),
             Step::Each => Op::Each(Each::Store(access), access.varying),
         };
-        self.segment.push(op, &[value]);
+        self.push_indexed(op, self.size_of(access.dtype), SmallVec::from_iter([value]))?;
         Ok(())
+    }
+
+    /// Adds an operation with the variables of its indices as its last operands.
+    pub(super) fn push_indexed(&mut self, op: Op<'k>, size: Size, args: SmallVec<[V; 3]>) -> Result<V, WideError> {
+        let vars = op.vars();
+        let mut node = Node::new(op, size, args);
+        for var in vars {
+            let v = self.value(var)?;
+            node.args.push(v);
+        }
+        Ok(self.segment.push_node(node))
+    }
+
+    /// A value in the form that memory and the frame have: masks as wide as the kernel's widest elements.
+    pub(super) fn canonical(&mut self, dtype: DType, v: V) -> V {
+        if dtype == DType::Bool { self.segment.mask(v, self.size) } else { v }
     }
 
     fn access(&self, memory: Memory, index: &'k Dim, guard: &'k Guard, varying: bool) -> Result<Access<'k>, WideError> {
@@ -65,7 +85,8 @@ impl<'k> Emitter<'k> {
             },
             Some(_) | None => Step::Same,
         };
-        Ok(Access { memory, dtype, index, guard, step, varying })
+        // In narrow kernels `i64` variables have places of their own.
+        Ok(Access { memory, dtype, index, guard, step, varying, takes_vars: self.size == Size::Eight })
     }
 
     /// The address of memory's first element in `rcx`.
@@ -89,16 +110,25 @@ impl<'k> Emitter<'k> {
         self.base(access.memory)?;
         let from = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
         match (access.step, access.dtype) {
-            (Step::Unit, DType::Bool) => self.v_load_bools(d, from, true),
-            (Step::Unit, _) => self.v_load_active(d, from),
+            (Step::Unit, dtype) => self.v_load_elements(dtype, d, from, true),
             (Step::Same | Step::Each, DType::Bool) => {
-                self.asm.rm(Code::Movzx_r32_rm8, Register::EAX, from);
-                self.asm.r(Code::Neg_rm32, Register::EAX);
-                self.v_splat_eax(d);
+                self.load_bool(from);
+                self.v_splat_register(self.size, d, Register::RAX);
             }
-            (Step::Same | Step::Each, _) => self.v_splat(d, from),
+            (Step::Same | Step::Each, dtype) => self.v_splat(self.size_of(dtype), d, from),
         }
         Ok(())
+    }
+
+    /// A bool of memory as all bits of `rax`, or none.
+    fn load_bool(&mut self, from: MemoryOperand) {
+        self.asm.rm(Code::Movzx_r32_rm8, Register::EAX, from);
+        self.asm.r(if self.size == Size::Eight { Code::Neg_rm64 } else { Code::Neg_rm32 }, self.element(Register::RAX));
+    }
+
+    /// A general register by its name, or the low half of it in kernels of narrow elements.
+    fn element(&self, r: Register) -> Register {
+        if self.size == Size::Eight { r } else { low_half(r) }
     }
 
     /// A store of neighbours, or of one element.
@@ -109,15 +139,14 @@ impl<'k> Emitter<'k> {
         self.base(access.memory)?;
         let to = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
         match (access.step, access.dtype) {
-            (Step::Unit, DType::Bool) => self.v_store_bools(to, a, true),
-            (Step::Unit, _) => self.v_store_active(to, a),
+            (Step::Unit, dtype) => self.v_store_elements(dtype, to, a, true),
             (Step::Same | Step::Each, DType::Bool) => {
                 self.v_move(SCRATCH, a);
                 self.asm.rr(Code::VEX_Vmovd_rm32_xmm, Register::EDX, Register::XMM0);
                 self.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
                 self.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
             }
-            (Step::Same | Step::Each, _) => self.v_store_first(to, a),
+            (Step::Same | Step::Each, dtype) => self.v_store_first(self.size_of(dtype), to, a),
         }
         self.asm.bind(skip);
         Ok(())
@@ -127,20 +156,21 @@ impl<'k> Emitter<'k> {
     pub(super) fn load_each(&mut self, access: &Access<'k>, other: Option<i32>, result: i32) -> Result<(), WideError> {
         let (otherwise, done) = (self.asm.label(), self.asm.label());
         self.unless(access.guard, otherwise)?;
+        let size = self.size_of(access.dtype);
         if access.step == Step::Each {
             self.each_lane(access.varying, |e| {
                 e.index(access.index)?;
                 e.base(access.memory)?;
-                if access.dtype == DType::Bool {
-                    e.asm.rm(Code::Movzx_r32_rm8, Register::EAX, indexed(Register::RCX, Register::RAX, 1, 0));
-                    e.asm.r(Code::Neg_rm32, Register::EAX);
-                } else {
-                    e.asm.rm(Code::Mov_r32_rm32, Register::EAX, indexed(Register::RCX, Register::RAX, 4, 0));
+                let from = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
+                match (access.dtype, size) {
+                    (DType::Bool, _) => e.load_bool(from),
+                    (_, Size::Four) => e.asm.rm(Code::Mov_r32_rm32, Register::EAX, from),
+                    (_, Size::Eight) => e.asm.rm(Code::Mov_r64_rm64, Register::RAX, from),
                 }
-                e.asm.mr(Code::Mov_rm32_r32, frame_lane(result, 4), Register::EAX);
+                e.put_lane(result, size, Register::RAX);
                 Ok(())
             })?;
-            self.splat_in_frame(result, access.varying);
+            self.splat_in_frame(result, size, access.varying);
         } else {
             self.load_vector(access, SCRATCH)?;
             self.v_store(frame(result), SCRATCH);
@@ -159,15 +189,19 @@ impl<'k> Emitter<'k> {
     pub(super) fn store_each(&mut self, access: &Access<'k>, value: i32) -> Result<(), WideError> {
         let skip = self.asm.label();
         self.unless(access.guard, skip)?;
+        let size = self.size_of(access.dtype);
         self.each_lane(access.varying, |e| {
             e.index(access.index)?;
             e.base(access.memory)?;
-            e.asm.rm(Code::Mov_r32_rm32, Register::EDX, frame_lane(value, 4));
-            if access.dtype == DType::Bool {
-                e.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
-                e.asm.mr(Code::Mov_rm8_r8, indexed(Register::RCX, Register::RAX, 1, 0), Register::DL);
-            } else {
-                e.asm.mr(Code::Mov_rm32_r32, indexed(Register::RCX, Register::RAX, 4, 0), Register::EDX);
+            let to = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
+            e.get_lane(Register::RDX, value, size);
+            match (access.dtype, size) {
+                (DType::Bool, _) => {
+                    e.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
+                    e.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
+                }
+                (_, Size::Four) => e.asm.mr(Code::Mov_rm32_r32, to, Register::EDX),
+                (_, Size::Eight) => e.asm.mr(Code::Mov_rm64_r64, to, Register::RDX),
             }
             Ok(())
         })?;
@@ -175,12 +209,29 @@ impl<'k> Emitter<'k> {
         Ok(())
     }
 
+    /// The element of the lane that runs, of a vector in the frame, in a general register.
+    pub(super) fn get_lane(&mut self, r: Register, place: i32, size: Size) {
+        match size {
+            Size::Four => self.asm.rm(Code::Mov_r32_rm32, low_half(r), frame_lane(place, 4)),
+            Size::Eight => self.asm.rm(Code::Mov_r64_rm64, r, frame_lane(place, 8)),
+        }
+    }
+
+    /// See [`Emitter::get_lane`].
+    pub(super) fn put_lane(&mut self, place: i32, size: Size, r: Register) {
+        match size {
+            Size::Four => self.asm.mr(Code::Mov_rm32_r32, frame_lane(place, 4), low_half(r)),
+            Size::Eight => self.asm.mr(Code::Mov_rm64_r64, frame_lane(place, 8), r),
+        }
+    }
+
     /// A value of a variable in the segment.
     pub(super) fn value(&mut self, var: Var) -> Result<V, WideError> {
+        let size = self.size_of(self.dtype(var)?);
         match self.place(var)? {
             Place::Here(v) => Ok(v),
-            Place::Home(place) => Ok(self.segment.home(place)),
-            Place::Const(bits) => Ok(self.segment.constant(bits)),
+            Place::Home(place) => Ok(self.segment.home(place, size)),
+            Place::Const(bits) => Ok(self.segment.constant(size, bits)),
             Place::Wide(_) => Err(WideError::Invalid("an i64 where 32 bits are needed")),
             Place::Unset => Err(WideError::Invalid("a variable that is not defined")),
         }

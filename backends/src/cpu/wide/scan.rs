@@ -6,6 +6,9 @@ use lehr_ir::kernel::{AxisKind, Expr, Guard, Kernel, Loop, Memory, Stmt, Var};
 /// For each variable the number of the statement that uses it last. Statements are numbered in order, and a loop has a number at its end
 /// too, where its reductions take their values.
 pub(super) fn last_uses(kernel: &Kernel) -> Vec<u32> {
+    fn vars(dim: &Dim, f: impl FnMut(Var)) {
+        dim.symbols().filter_map(|s| Var::from_symbol(&s)).for_each(f);
+    }
     fn block(stmts: &[Stmt], number: &mut u32, last: &mut [u32]) {
         for stmt in stmts {
             let now = *number;
@@ -17,12 +20,23 @@ pub(super) fn last_uses(kernel: &Kernel) -> Vec<u32> {
             };
             match stmt {
                 Stmt::Let { expr, .. } => match expr {
-                    Expr::Const(_) | Expr::Index(_) => {}
-                    Expr::Load { other, .. } => other.iter().for_each(|v| note(v, now)),
+                    Expr::Const(_) => {}
+                    Expr::Index(dim) => vars(dim, |v| note(&v, now)),
+                    Expr::Load { index, guard, other, .. } => {
+                        std::iter::once(index).chain(&guard.0).for_each(|d| vars(d, |v| note(&v, now)));
+                        other.iter().for_each(|v| note(v, now));
+                    }
                     Expr::Apply(_, args) => args.iter().for_each(|v| note(v, now)),
                 },
-                Stmt::Store { value, .. } => note(value, now),
-                Stmt::If { body, .. } => block(body, number, last),
+                Stmt::Store { value, index, guard, .. } => {
+                    std::iter::once(index).chain(&guard.0).for_each(|d| vars(d, |v| note(&v, now)));
+                    note(value, now);
+                }
+                Stmt::If { guard, body } => {
+                    // The guard is looked at when what is before it has been emitted.
+                    guard.0.iter().for_each(|d| vars(d, |v| note(&v, now + 1)));
+                    block(body, number, last);
+                }
                 Stmt::Loop(l) => {
                     block(&l.body, number, last);
                     let end = *number;
