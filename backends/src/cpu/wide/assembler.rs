@@ -200,6 +200,14 @@ impl Assembler {
         self.push(Instruction::with3(code, a, b, c));
     }
 
+    pub(super) fn mri(&mut self, code: Code, a: MemoryOperand, b: Register, c: i32) {
+        self.push(Instruction::with3(code, a, b, c));
+    }
+
+    pub(super) fn rrmi(&mut self, code: Code, a: Register, b: Register, c: MemoryOperand, d: i32) {
+        self.push(Instruction::with4(code, a, b, c, d));
+    }
+
     pub(super) fn mrr(&mut self, code: Code, a: MemoryOperand, b: Register, c: Register) {
         self.push(Instruction::with3(code, a, b, c));
     }
@@ -232,6 +240,14 @@ impl Assembler {
     /// See [`Assembler::masked_load`]; the other elements of memory are not touched.
     pub(super) fn masked_store(&mut self, code: Code, a: MemoryOperand, b: Register) {
         self.push(Instruction::with2(code, a, b).map(|mut i| {
+            i.set_op_mask(Register::K1);
+            i
+        }));
+    }
+
+    /// See [`Assembler::masked_store`]; with an immediate.
+    pub(super) fn masked_store_with(&mut self, code: Code, a: MemoryOperand, b: Register, immediate: i32) {
+        self.push(Instruction::with3(code, a, b, immediate).map(|mut i| {
             i.set_op_mask(Register::K1);
             i
         }));

@@ -86,7 +86,8 @@ pub(super) enum Halves {
     Result,
 }
 
-/// An operation of one vector whose result has elements of a size. [`Un::Truncate`] is two instructions of AVX2, and none here.
+/// An operation of one vector whose result has elements of a size. [`Un::Truncate`] of AVX2 and [`Un::RoundF16`] are two instructions,
+/// and none here.
 pub(super) fn un(op: Un, size: Size) -> Unary {
     let plain = |four, eight| Unary {
         codes: if size == Size::Four { four } else { eight },
@@ -111,6 +112,11 @@ pub(super) fn un(op: Un, size: Size) -> Unary {
         Un::Shl(n) => with(
             (Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpslld_ymm_ymm_imm8),
             (Code::EVEX_Vpsllq_zmm_k1z_zmmm512b64_imm8, Code::VEX_Vpsllq_ymm_ymm_imm8),
+            i32::from(n),
+        ),
+        Un::ShrU(n) => with(
+            (Code::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpsrld_ymm_ymm_imm8),
+            (Code::EVEX_Vpsrlq_zmm_k1z_zmmm512b64_imm8, Code::VEX_Vpsrlq_ymm_ymm_imm8),
             i32::from(n),
         ),
         Un::ShrS(n) => with(
@@ -144,6 +150,7 @@ pub(super) fn un(op: Un, size: Size) -> Unary {
         Un::ToI32 => narrower((Code::EVEX_Vcvttpd2dq_ymm_k1z_zmmm512b64_sae, Code::VEX_Vcvttpd2dq_xmm_ymmm256)),
         Un::SignExtend => wider((Code::EVEX_Vpmovsxdq_zmm_k1z_ymmm256, Code::VEX_Vpmovsxdq_ymm_xmmm128)),
         Un::ZeroExtend => wider((Code::EVEX_Vpmovzxdq_zmm_k1z_ymmm256, Code::VEX_Vpmovzxdq_ymm_xmmm128)),
+        Un::RoundF16 => plain(none, none),
         Un::Truncate => narrower(no_avx2(Code::EVEX_Vpmovqd_ymmm256_k1z_zmm)),
     }
 }

@@ -17,6 +17,10 @@ impl Segment<'_> {
             return Some(a);
         }
         match (from, to) {
+            // They are f32 numbers already.
+            (DType::F16 | DType::BF16, to) => self.convert(DType::F32, to, a),
+            (DType::F32, DType::F16 | DType::BF16) => Some(self.narrow(to, a)),
+            (DType::Bool, DType::F16 | DType::BF16) => self.convert(from, DType::F32, a),
             (from, DType::Bool) => {
                 let element = element(from)?;
                 let zero = self.constant(element.size(), 0);
@@ -68,6 +72,26 @@ impl Segment<'_> {
                 Some(self.un(Un::ToUnsigned, a))
             }
             (_, _) => None,
+        }
+    }
+
+    /// Rounds f32 numbers to the precision of a dtype of two bytes, to nearest even.
+    pub(super) fn narrow(&mut self, dtype: DType, a: V) -> V {
+        match dtype {
+            DType::F16 => self.un(Un::RoundF16, a),
+            DType::BF16 => {
+                let [one, almost_half, kept, quiet] =
+                    [1, 0x7fff, 0xffff_0000, 0x0040_0000].map(|bits| self.constant(Size::Four, bits));
+                let last = self.un(Un::ShrU(16), a);
+                let odd = self.bin(Bin::And, last, one);
+                let v = self.bin(Bin::IAdd, a, almost_half);
+                let v = self.bin(Bin::IAdd, v, odd);
+                let nan = self.bin(Bin::Or, a, quiet);
+                let is_nan = self.compare(Order::Unordered, Element::F32, a, a);
+                let v = self.select(is_nan, nan, v);
+                self.bin(Bin::And, v, kept)
+            }
+            _ => a,
         }
     }
 
@@ -174,7 +198,7 @@ impl Segment<'_> {
 /// What a dtype's values are in registers; `None` for bools, which are masks, and for what is not held.
 pub(super) fn element(dtype: DType) -> Option<Element> {
     let size = match dtype {
-        DType::F32 | DType::I32 | DType::U32 => Size::Four,
+        DType::F16 | DType::BF16 | DType::F32 | DType::I32 | DType::U32 => Size::Four,
         DType::F64 | DType::I64 | DType::U64 => Size::Eight,
         _ => return None,
     };

@@ -250,7 +250,7 @@ impl<'k> Emitter<'k> {
         for (operand, dtype) in operands.iter().zip(&dtypes) {
             match (self.place(*operand)?, dtype) {
                 (Place::Wide(wide), _) => places.push(Operand::Wide(wide)),
-                (_, DType::F32) => return Err(Unsupported::Op { op, dtype: first }.into()),
+                (_, dtype) if dtype.is_float() => return Err(Unsupported::Op { op, dtype: first }.into()),
                 (_, dtype) => {
                     places.push(Operand::Value(args.len(), *dtype));
                     args.push(self.value(*operand)?);
@@ -300,11 +300,12 @@ impl<'k> Emitter<'k> {
         Ok(())
     }
 
-    /// A literal's bits in an element; a bool is all bits or none.
+    /// A literal's bits in an element: a bool is all bits or none, and half precision is f32.
     pub(super) fn element_bits(&self, literal: &Literal) -> u64 {
         let bits = literal.bits()[0];
         match literal.dtype() {
             DType::Bool => bits.wrapping_neg() & self.size.ones(),
+            DType::F16 | DType::BF16 => u64::from((literal.to_f64() as f32).to_bits()),
             _ => bits,
         }
     }
@@ -389,7 +390,8 @@ fn linear(dim: &Dim, lane: &Lane<'_>) -> Option<(i64, Dim)> {
 fn check_dtypes(kernel: &Kernel) -> Result<(), WideError> {
     let storage = |dtype| match dtype {
         DType::Bool | DType::F32 | DType::I32 | DType::U32 | DType::F64 | DType::I64 | DType::U64 => true,
-        DType::I8 | DType::I16 | DType::U8 | DType::U16 | DType::F16 | DType::BF16 | DType::C64 | DType::C128 => false,
+        DType::F16 | DType::BF16 => true,
+        DType::I8 | DType::I16 | DType::U8 | DType::U16 | DType::C64 | DType::C128 => false,
     };
     let buffers = kernel.buffers.iter().map(|b| (b.dtype, &b.name));
     let tiles = kernel.tiles.iter().map(|t| (t.dtype, &t.name));

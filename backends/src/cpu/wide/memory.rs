@@ -6,12 +6,12 @@ use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Guard, Memory, Var};
 use smallvec::SmallVec;
 
+use super::WideError;
 use super::assembler::{at, frame, frame_lane, indexed};
 use super::emitter::{Emitter, Place};
 use super::segment::{Access, Each, Node, Op, Step, V};
 use super::size::Size;
 use super::vector::{SCRATCH, low_half};
-use super::{WideError, Width};
 
 impl<'k> Emitter<'k> {
     /// Adds a load to the segment.
@@ -77,8 +77,6 @@ impl<'k> Emitter<'k> {
     fn access(&self, memory: Memory, index: &'k Dim, guard: &'k Guard, varying: bool) -> Result<Access<'k>, WideError> {
         let dtype = self.kernel.memory_dtype(memory).ok_or(WideError::Invalid("memory that does not exist"))?;
         let step = match &self.lane {
-            // AVX2 has no loads of single bytes under a mask.
-            Some(_) if dtype == DType::Bool && self.width == Width::Avx2 => Step::Each,
             Some(lane) if lane.dim_varies(index) => match index.split_linear(lane.axis) {
                 Some((slope, rest)) if slope.is_one() && !lane.dim_varies(&rest) => Step::Unit,
                 Some(_) | None => Step::Each,
@@ -109,26 +107,63 @@ impl<'k> Emitter<'k> {
         self.index(access.index)?;
         self.base(access.memory)?;
         let from = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
+        let size = self.size_of(access.dtype);
         match (access.step, access.dtype) {
             (Step::Unit, dtype) => self.v_load_elements(dtype, d, from, true),
-            (Step::Same | Step::Each, DType::Bool) => {
-                self.load_bool(from);
-                self.v_splat_register(self.size, d, Register::RAX);
+            (Step::Same | Step::Each, DType::Bool | DType::F16 | DType::BF16) => {
+                self.load_one(access.dtype, from);
+                self.v_splat_register(size, d, Register::RAX);
             }
-            (Step::Same | Step::Each, dtype) => self.v_splat(self.size_of(dtype), d, from),
+            (Step::Same | Step::Each, _) => self.v_splat(size, d, from),
         }
         Ok(())
     }
 
-    /// A bool of memory as all bits of `rax`, or none.
-    fn load_bool(&mut self, from: MemoryOperand) {
-        self.asm.rm(Code::Movzx_r32_rm8, Register::EAX, from);
-        self.asm.r(if self.size == Size::Eight { Code::Neg_rm64 } else { Code::Neg_rm32 }, self.element(Register::RAX));
+    /// One element of memory in `rax`, in the form that it has in vectors.
+    fn load_one(&mut self, dtype: DType, from: MemoryOperand) {
+        match (dtype, self.size_of(dtype)) {
+            (DType::Bool, size) => {
+                self.asm.rm(Code::Movzx_r32_rm8, Register::EAX, from);
+                match size {
+                    Size::Four => self.asm.r(Code::Neg_rm32, Register::EAX),
+                    Size::Eight => self.asm.r(Code::Neg_rm64, Register::RAX),
+                }
+            }
+            (DType::F16, _) => {
+                self.asm.rm(Code::Movzx_r32_rm16, Register::EAX, from);
+                self.asm.rr(Code::VEX_Vmovd_xmm_rm32, Register::XMM0, Register::EAX);
+                self.asm.rr(Code::VEX_Vcvtph2ps_xmm_xmmm64, Register::XMM0, Register::XMM0);
+                self.asm.rr(Code::VEX_Vmovd_rm32_xmm, Register::EAX, Register::XMM0);
+            }
+            (DType::BF16, _) => {
+                self.asm.rm(Code::Movzx_r32_rm16, Register::EAX, from);
+                self.asm.ri(Code::Shl_rm32_imm8, Register::EAX, 16);
+            }
+            (_, Size::Four) => self.asm.rm(Code::Mov_r32_rm32, Register::EAX, from),
+            (_, Size::Eight) => self.asm.rm(Code::Mov_r64_rm64, Register::RAX, from),
+        }
     }
 
-    /// A general register by its name, or the low half of it in kernels of narrow elements.
-    fn element(&self, r: Register) -> Register {
-        if self.size == Size::Eight { r } else { low_half(r) }
+    /// One element to memory from `rdx`, where it has the form that it has in vectors.
+    fn store_one(&mut self, dtype: DType, to: MemoryOperand) {
+        match (dtype, self.size_of(dtype)) {
+            (DType::Bool, _) => {
+                self.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
+                self.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
+            }
+            (DType::F16, _) => {
+                self.asm.rr(Code::VEX_Vmovd_xmm_rm32, Register::XMM0, Register::EDX);
+                self.asm.rri(Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8, Register::XMM0, Register::XMM0, 0);
+                self.asm.rr(Code::VEX_Vmovd_rm32_xmm, Register::EDX, Register::XMM0);
+                self.asm.mr(Code::Mov_rm16_r16, to, Register::DX);
+            }
+            (DType::BF16, _) => {
+                self.asm.ri(Code::Shr_rm32_imm8, Register::EDX, 16);
+                self.asm.mr(Code::Mov_rm16_r16, to, Register::DX);
+            }
+            (_, Size::Four) => self.asm.mr(Code::Mov_rm32_r32, to, Register::EDX),
+            (_, Size::Eight) => self.asm.mr(Code::Mov_rm64_r64, to, Register::RDX),
+        }
     }
 
     /// A store of neighbours, or of one element.
@@ -140,11 +175,10 @@ impl<'k> Emitter<'k> {
         let to = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
         match (access.step, access.dtype) {
             (Step::Unit, dtype) => self.v_store_elements(dtype, to, a, true),
-            (Step::Same | Step::Each, DType::Bool) => {
+            (Step::Same | Step::Each, DType::Bool | DType::F16 | DType::BF16) => {
                 self.v_move(SCRATCH, a);
                 self.asm.rr(Code::VEX_Vmovd_rm32_xmm, Register::EDX, Register::XMM0);
-                self.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
-                self.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
+                self.store_one(access.dtype, to);
             }
             (Step::Same | Step::Each, dtype) => self.v_store_first(self.size_of(dtype), to, a),
         }
@@ -162,11 +196,7 @@ impl<'k> Emitter<'k> {
                 e.index(access.index)?;
                 e.base(access.memory)?;
                 let from = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
-                match (access.dtype, size) {
-                    (DType::Bool, _) => e.load_bool(from),
-                    (_, Size::Four) => e.asm.rm(Code::Mov_r32_rm32, Register::EAX, from),
-                    (_, Size::Eight) => e.asm.rm(Code::Mov_r64_rm64, Register::RAX, from),
-                }
+                e.load_one(access.dtype, from);
                 e.put_lane(result, size, Register::RAX);
                 Ok(())
             })?;
@@ -195,14 +225,7 @@ impl<'k> Emitter<'k> {
             e.base(access.memory)?;
             let to = indexed(Register::RCX, Register::RAX, access.dtype.size() as u32, 0);
             e.get_lane(Register::RDX, value, size);
-            match (access.dtype, size) {
-                (DType::Bool, _) => {
-                    e.asm.ri(Code::And_rm32_imm32, Register::EDX, 1);
-                    e.asm.mr(Code::Mov_rm8_r8, to, Register::DL);
-                }
-                (_, Size::Four) => e.asm.mr(Code::Mov_rm32_r32, to, Register::EDX),
-                (_, Size::Eight) => e.asm.mr(Code::Mov_rm64_r64, to, Register::RDX),
-            }
+            e.store_one(access.dtype, to);
             Ok(())
         })?;
         self.asm.bind(skip);

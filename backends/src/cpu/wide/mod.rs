@@ -13,7 +13,7 @@
 //! Straight-line code is collected in segments whose values get registers by linear scan, with spills to the stack frame;
 //! what a segment leaves to later ones goes through the frame. Axes and sizes live in the frame as integers, as do `i64` values of
 //! kernels whose other values have 32 bits, and general registers hold nothing from one statement to the next. What has no vector form
-//! (division of integers, gathers, bools in memory of AVX2) runs lane by lane between the vectors' places in the frame.
+//! (division of integers, gathers) runs lane by lane between the vectors' places in the frame.
 
 use lehr_ir::dim::DimError;
 use lehr_ir::dtype::DType;
@@ -37,6 +37,7 @@ mod reduce;
 mod scan;
 mod segment;
 mod size;
+mod small;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -47,7 +48,7 @@ mod wide_int;
 /// The vectors of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Width {
-    /// 256 bits: AVX2 with fused multiply-add.
+    /// 256 bits: AVX2 with fused multiply-add and conversions of f16.
     Avx2,
     /// 512 bits: AVX-512 F, DQ and VL, with BMI2.
     Avx512,
@@ -71,7 +72,9 @@ impl Width {
     pub fn is_here(self) -> bool {
         #[cfg(all(target_arch = "x86_64", not(windows)))]
         match self {
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512dq")
@@ -135,7 +138,7 @@ pub enum WideError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// A dtype other than f32, f64, bool and integers of 32 and 64 bits.
+    /// A dtype other than floats, bool and integers of 32 and 64 bits.
     #[error("{dtype} in {place}")]
     DType {
         /// The dtype.

@@ -13,8 +13,18 @@ impl Segment<'_> {
     /// One operation on operands of these dtypes; `varying` says whether the result differs from lane to lane.
     pub(super) fn apply(&mut self, op: ScalarOp, dtypes: &[DType], args: &[V], varying: bool) -> Result<V, WideError> {
         let dtype = *dtypes.first().ok_or(WideError::Invalid("an operation without operands"))?;
+        let v = self.apply_unrounded(op, dtype, args, varying)?;
+        // Half precision is computed as f32 is. What is not named here gives numbers of the dtype anyway, or rounds by itself.
+        Ok(match op {
+            ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div => self.narrow(dtype, v),
+            ScalarOp::Fma | ScalarOp::Sqrt | ScalarOp::Call(_) => self.narrow(dtype, v),
+            _ => v,
+        })
+    }
+
+    fn apply_unrounded(&mut self, op: ScalarOp, dtype: DType, args: &[V], varying: bool) -> Result<V, WideError> {
         let result = match (op, args) {
-            (ScalarOp::Call(f), _) if dtype == DType::F32 && args.len() == f.arity() => {
+            (ScalarOp::Call(f), _) if dtype.is_float() && dtype != DType::F64 && args.len() == f.arity() => {
                 Some(recipes::emit(f, self, args))
             }
             (ScalarOp::Select, [c, a, b]) => {

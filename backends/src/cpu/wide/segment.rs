@@ -70,6 +70,7 @@ pub(super) enum Un {
     UnsignedToF32,
     IAbs,
     Shl(u8),
+    ShrU(u8),
     ShrS(u8),
     /// f32 to f64.
     Promote,
@@ -84,6 +85,8 @@ pub(super) enum Un {
     ZeroExtend,
     /// The low four bytes of eight.
     Truncate,
+    /// f32 rounded to the precision of f16.
+    RoundF16,
 }
 
 /// How elements compare.

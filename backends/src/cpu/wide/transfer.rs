@@ -5,7 +5,6 @@ use lehr_ir::dtype::DType;
 
 use super::Width;
 use super::emitter::Emitter;
-use super::segment::Un;
 use super::size::Size;
 use super::vector::SCRATCH;
 
@@ -13,7 +12,7 @@ impl Emitter<'_> {
     /// Neighbours in memory; of the active lanes, and zero elsewhere, if so.
     pub(super) fn v_load_elements(&mut self, dtype: DType, d: u8, from: MemoryOperand, active: bool) {
         match (dtype, active) {
-            (DType::Bool, _) => self.v_load_bools(d, from, active),
+            (DType::Bool | DType::F16 | DType::BF16, _) => self.v_load_small(dtype, d, from, active),
             (_, true) => self.v_load_active(self.size_of(dtype), d, from),
             (_, false) => self.v_load_lanes(self.size_of(dtype), d, from),
         }
@@ -22,7 +21,7 @@ impl Emitter<'_> {
     /// Neighbours to memory; of the active lanes if so.
     pub(super) fn v_store_elements(&mut self, dtype: DType, to: MemoryOperand, a: u8, active: bool) {
         match (dtype, active) {
-            (DType::Bool, _) => self.v_store_bools(to, a, active),
+            (DType::Bool | DType::F16 | DType::BF16, _) => self.v_store_small(dtype, to, a, active),
             (_, true) => self.v_store_active(self.size_of(dtype), to, a),
             (_, false) => self.v_store_lanes(self.size_of(dtype), to, a),
         }
@@ -89,32 +88,5 @@ impl Emitter<'_> {
             Size::Four => self.asm.mr(Code::VEX_Vmovss_m32_xmm, to, Register::XMM0),
             Size::Eight => self.asm.mr(Code::VEX_Vmovsd_m64_xmm, to, Register::XMM0),
         }
-    }
-
-    /// Bools of memory, of the active lanes, zero elsewhere. AVX-512 only.
-    fn v_load_bools(&mut self, d: u8, from: MemoryOperand, active: bool) {
-        let (code, bits) = match self.size {
-            Size::Four => (Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128, 31),
-            Size::Eight => (Code::EVEX_Vpmovzxbq_zmm_k1z_xmmm64, 63),
-        };
-        let r = self.vector(d);
-        if active {
-            self.asm.masked_load(code, r, from)
-        } else {
-            self.asm.rm(code, r, from)
-        }
-        self.v_un(Un::Shl(bits), self.size, d, d);
-        self.v_un(Un::ShrS(bits), self.size, d, d);
-    }
-
-    /// Stores the active lanes as bools. AVX-512 only.
-    fn v_store_bools(&mut self, to: MemoryOperand, a: u8, active: bool) {
-        self.v_un(Un::IAbs, self.size, SCRATCH, a);
-        let code = match self.size {
-            Size::Four => Code::EVEX_Vpmovdb_xmmm128_k1z_zmm,
-            Size::Eight => Code::EVEX_Vpmovqb_xmmm64_k1z_zmm,
-        };
-        let r = self.vector(SCRATCH);
-        if active { self.asm.masked_store(code, to, r) } else { self.asm.mr(code, to, r) }
     }
 }

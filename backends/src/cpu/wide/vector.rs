@@ -150,6 +150,14 @@ impl Emitter<'_> {
             self.asm.rri(Code::VEX_Vextractf128_xmmm128_ymm_imm8, Register::XMM0, whole, 1);
             return self.asm.rrri(Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8, d, a, Register::XMM0, 0b10_00_10_00);
         }
+        if op == Un::RoundF16 {
+            let (r, half) = (self.vector(d), self.half(d));
+            let to = self.code(Code::EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae, Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8);
+            let back = self.code(Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae, Code::VEX_Vcvtph2ps_ymm_xmmm128);
+            // To nearest, whatever the control register says.
+            self.asm.rri(to, half, self.vector(a), 0);
+            return self.asm.rr(back, r, half);
+        }
         let unary = codes::un(op, size);
         let code = self.of(unary.codes);
         let (r, s) = match unary.halves {
