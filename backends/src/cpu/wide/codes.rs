@@ -155,15 +155,38 @@ pub(super) fn un(op: Un, size: Size) -> Unary {
     }
 }
 
-/// `a·b + c` by which operands: 213 is `d·x + y`, 231 `x·y + d`, 132 `d·y + x`.
-pub(super) fn fma(order: u32, size: Size) -> Codes {
-    match (order, size) {
-        (132, Size::Four) => (Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256),
-        (132, Size::Eight) => (Code::EVEX_Vfmadd132pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd132pd_ymm_ymm_ymmm256),
-        (213, Size::Four) => (Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256),
-        (213, Size::Eight) => (Code::EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd213pd_ymm_ymm_ymmm256),
-        (_, Size::Four) => (Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256),
-        (_, Size::Eight) => (Code::EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd231pd_ymm_ymm_ymmm256),
+/// Which operand of `a·b + c` an instruction overwrites, and which one may be in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fma {
+    /// A factor; the other factor may.
+    Factor,
+    /// A factor; the addend may.
+    FactorAddend,
+    /// The addend; a factor may.
+    Addend,
+}
+
+/// A fused multiply-add on elements of a size.
+pub(super) fn fma(form: Fma, size: Size) -> Codes {
+    match (form, size) {
+        (Fma::Factor, Size::Four) => {
+            (Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256)
+        }
+        (Fma::Factor, Size::Eight) => {
+            (Code::EVEX_Vfmadd132pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd132pd_ymm_ymm_ymmm256)
+        }
+        (Fma::FactorAddend, Size::Four) => {
+            (Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256)
+        }
+        (Fma::FactorAddend, Size::Eight) => {
+            (Code::EVEX_Vfmadd213pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd213pd_ymm_ymm_ymmm256)
+        }
+        (Fma::Addend, Size::Four) => {
+            (Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256)
+        }
+        (Fma::Addend, Size::Eight) => {
+            (Code::EVEX_Vfmadd231pd_zmm_k1z_zmm_zmmm512b64_er, Code::VEX_Vfmadd231pd_ymm_ymm_ymmm256)
+        }
     }
 }
 

@@ -35,8 +35,12 @@ impl Segment<'_> {
                     _ => return None,
                 };
                 let one = self.constant(size, one);
-                let mask = self.mask(a, size);
-                Some(self.bin(Bin::And, mask, one))
+                if self.size_of(a) == size {
+                    return Some(self.bin(Bin::And, a, one));
+                }
+                // A choice takes a mask of any size, often from a mask register.
+                let zero = self.constant(size, 0);
+                Some(self.select(a, one, zero))
             }
             (DType::I32 | DType::U32, DType::I32 | DType::U32) => Some(a),
             (DType::I64 | DType::U64, DType::I64 | DType::U64) => Some(a),

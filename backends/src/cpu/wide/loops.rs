@@ -89,6 +89,8 @@ impl<'k> Emitter<'k> {
             let nodes = choose(self.take_segment());
             if self.is_stream(&nodes, group) {
                 self.stream(l, &nodes, from, to)?;
+            } else if self.guarded_stream(l, &nodes, [from, to], group)? {
+                // It was two.
             } else {
                 self.not_a_stream(l, &nodes)?;
                 self.repeat(from, to, group as i32, |e| {

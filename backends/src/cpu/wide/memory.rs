@@ -84,7 +84,7 @@ impl<'k> Emitter<'k> {
             Some(_) | None => Step::Same,
         };
         // In narrow kernels `i64` variables have places of their own.
-        Ok(Access { memory, dtype, index, guard, step, varying, takes_vars: self.size == Size::Eight })
+        Ok(Access { memory, dtype, index, guard, step, varying, takes_vars: self.size == Size::Eight, granted: false })
     }
 
     /// The address of memory's first element in `rcx`.

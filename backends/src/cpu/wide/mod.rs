@@ -27,6 +27,7 @@ mod emitter;
 mod extremes;
 mod flow;
 mod frame;
+mod guarded;
 mod index;
 mod lanes;
 mod loops;

@@ -147,6 +147,8 @@ pub(super) struct Access<'k> {
     pub(super) varying: bool,
     /// Whether variables of its index and guard are the last operands of its node.
     pub(super) takes_vars: bool,
+    /// Whether the guard is known to hold.
+    pub(super) granted: bool,
 }
 
 /// An element of an array of partial results: `offset + ((counter + plus) & mask) << shift` in the frame.

@@ -96,7 +96,7 @@ impl<'k> Emitter<'k> {
                 Op::Compare(..) | Op::Fma | Op::Select(_) | Op::Choose(..) => true,
                 Op::Counter | Op::Uniform(_) => true,
                 Op::Load(access) => access.step == Step::Same || access.step == Step::Unit,
-                Op::Store(access) => access.step == Step::Unit && access.guard.is_always(),
+                Op::Store(access) => access.step == Step::Unit && (access.granted || access.guard.is_always()),
                 Op::Partial(at) | Op::KeepPartial(at, _) => {
                     let lanes = at.mask + 1;
                     at.shift == n.size.shift()

@@ -158,10 +158,10 @@ fn random_kernels_with_tails() {
 fn random_kernels_with_wide_elements() {
     let narrow = [DType::F32, DType::I32, DType::U32, DType::Bool];
     let dtypes = [DType::F64, DType::I64, DType::U64].into_iter().chain(narrow).collect::<Vec<_>>();
-    // Functions of f64 are the library's, which wide code does not call.
+    // Other functions of f64 are the library's, which wide code does not call.
     for (depth, statements) in [(1, 15), (2, 25), (3, 25)] {
         let dtypes = Vec::clone(&dtypes);
-        let options = Options { dtypes, functions: Vec::new(), statements, ..options(depth) };
+        let options = Options { dtypes, functions: vec![Function::Rsqrt], statements, ..options(depth) };
         let inside = (0..600).filter(|seed| {
             let case = arbitrary::case(*seed, &options);
             keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
@@ -344,6 +344,25 @@ fn loads_at_indices_from_memory() {
     );
     for m in 1..=40 {
         assert!(check_at(&kernel, &[5, m], m as u64));
+    }
+    // Indices that are out of range read nothing, and their rows keep what they have.
+    let kernel = parse(
+        "kernel @take(read k: i64[n], read t: f64[8*m], readwrite y: f32[n*m], write z: f64[n*m]) sizes(n, m) {
+  parallel i in 0..n {
+    %0 = load k[i]
+    %1 = const -1.5 : f64
+    lane j in 0..m {
+      %2 = load t[m*%0 + j] if (%0, 7 - %0) else %1
+      %3 = mul %2, %1
+      store z[i*m + j], %3
+      %4 = convert.f32 %2
+      store y[i*m + j], %4 if (%0, 7 - %0)
+    }
+  }
+}",
+    );
+    for m in 1..=40 {
+        assert!(check_at(&kernel, &[30, m], m as u64));
     }
 }
 
@@ -650,7 +669,15 @@ fn wide_elements_gain() {
     let rows = "kernel @k(read k: i64[n], read t: f32[64*m], write y: f32[n*m]) sizes(n, m) { parallel i in 0..n {
         lane j in 0..m { %0 = load k[i]\n %1 = load t[m*%0 + j]\n store y[i*m + j], %1\n } } }";
     let auto = Compiler::new(CodeOptions::default()).expect("a supported machine");
-    for text in [map, row, labels, best, rows] {
+    let guarded = "kernel @k(read k: i64[n], read t: f32[64*m], write y: f32[n*m], write z: f32[n*m]) sizes(n, m) {
+      parallel i in 0..n {
+        %0 = load k[i]\n %1 = const 2.0 : f32
+        lane j in 0..m { %2 = load t[m*%0 + j] if (%0, 63 - %0) else %1\n %3 = mul %2, %1
+          store y[i*m + j], %3\n store z[i*m + j], %2 if (%0, 63 - %0)\n } } }";
+    let padded = "kernel @k(read x: f32[n*m], write y: f32[n*m]) sizes(n, m) { parallel i in 0..n {
+        %0 = const 0.5 : f32
+        lane j in 0..m { %1 = load x[(i - 1)*m + j] if (i - 1) else %0\n %2 = exp %1\n store y[i*m + j], %2\n } } }";
+    for text in [map, row, labels, best, rows, guarded, padded] {
         let kernel = parse(text);
         if let Some(width) = Width::detect() {
             assert_eq!(auto.emitter(&kernel), Emitter::Wide(width), "{kernel}");

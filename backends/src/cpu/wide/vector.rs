@@ -7,7 +7,7 @@ use iced_x86::{Code, MemoryOperand, Register};
 
 use super::Width;
 use super::assembler::{Src, frame};
-use super::codes::{self, Codes, Halves};
+use super::codes::{self, Codes, Fma, Halves};
 use super::emitter::Emitter;
 use super::segment::{Bin, Element, Order, Un};
 use super::size::Size;
@@ -277,7 +277,7 @@ impl Emitter<'_> {
 
     /// `a·b + c`; `d` may be any of them.
     pub(super) fn v_fma(&mut self, size: Size, d: u8, a: u8, b: u8, c: u8) {
-        let (multiply, add) = (self.of(codes::fma(213, size)), self.of(codes::fma(231, size)));
+        let (multiply, add) = (self.of(codes::fma(Fma::FactorAddend, size)), self.of(codes::fma(Fma::Addend, size)));
         let reg = |e: &Self, n| e.vector(n);
         if d == c {
             self.asm.rrr(add, reg(self, d), reg(self, a), reg(self, b));
@@ -293,7 +293,8 @@ impl Emitter<'_> {
 
     /// `a·b + c` with one operand in memory, and which one; `d` may be any of the others.
     pub(super) fn v_fma_memory(&mut self, size: Size, d: u8, [x, y]: [u8; 2], from: MemoryOperand, addend: bool) {
-        let [x213, x231, x132] = [213, 231, 132].map(|order| self.of(codes::fma(order, size)));
+        let [x213, x231, x132] =
+            [Fma::FactorAddend, Fma::Addend, Fma::Factor].map(|form| self.of(codes::fma(form, size)));
         // With the addend in memory, the factors are x and y; else x is a factor and y the addend.
         let (code, other) = match (addend, d == x, d == y) {
             (true, _, true) => (x213, x),
