@@ -103,7 +103,7 @@ impl Segment<'_> {
         self.constant(Size::Four, u64::from(c.to_bits()))
     }
 
-    fn f64(&mut self, c: f64) -> V {
+    pub(super) fn f64(&mut self, c: f64) -> V {
         self.constant(Size::Eight, c.to_bits())
     }
 

@@ -23,6 +23,7 @@ mod allocate;
 mod assembler;
 mod codes;
 mod convert;
+mod double;
 mod emitter;
 mod extremes;
 mod flow;

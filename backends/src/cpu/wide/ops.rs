@@ -2,7 +2,7 @@
 
 use lehr_ir::dtype::{DType, Kind};
 use lehr_ir::kernel::ScalarOp;
-use lehr_ir::kernel::recipes::{self, Function};
+use lehr_ir::kernel::recipes;
 
 use super::convert::element;
 use super::segment::{Bin, Each, Element, Op, Order, Segment, Un, V};
@@ -24,14 +24,8 @@ impl Segment<'_> {
 
     fn apply_unrounded(&mut self, op: ScalarOp, dtype: DType, args: &[V], varying: bool) -> Result<V, WideError> {
         let result = match (op, args) {
-            (ScalarOp::Call(f), _) if dtype.is_float() && dtype != DType::F64 && args.len() == f.arity() => {
-                Some(recipes::emit(f, self, args))
-            }
-            (ScalarOp::Call(Function::Rsqrt), [a]) if dtype == DType::F64 => {
-                let one = self.constant(Size::Eight, 1.0_f64.to_bits());
-                let root = self.un(Un::Sqrt, *a);
-                Some(self.bin(Bin::Div, one, root))
-            }
+            (ScalarOp::Call(f), _) if dtype == DType::F64 => self.double_function(f, args),
+            (ScalarOp::Call(f), _) if dtype.is_float() && args.len() == f.arity() => Some(recipes::emit(f, self, args)),
             (ScalarOp::Select, [c, a, b]) => {
                 let (a, b) = self.alike(*a, *b);
                 Some(self.select(*c, a, b))
