@@ -113,7 +113,7 @@ impl<'k> Emitter<'k> {
             only_if_it_pays,
             vars: vec![Place::Unset; kernel.vars.len()],
             homes: vec![None; kernel.vars.len()],
-            last_uses: scan::last_uses(kernel),
+            last_uses: scan::last_uses(kernel, size == Size::Eight),
         })
     }
 
