@@ -287,8 +287,12 @@ impl<'k> Emitter<'k> {
                         let dtypes = [DType::I64, DType::I64];
                         self.segment.apply(ScalarOp::Mul, &dtypes, &[counter, slope], true)?
                     };
-                    let start = self.push_indexed(Op::Uniform(Cow::Owned(start)), Size::Eight, SmallVec::new())?;
-                    self.segment.bin(Bin::IAdd, steps, start)
+                    if start.as_const() == Some(0) {
+                        steps
+                    } else {
+                        let start = self.push_indexed(Op::Uniform(Cow::Owned(start)), Size::Eight, SmallVec::new())?;
+                        self.segment.bin(Bin::IAdd, steps, start)
+                    }
                 }
                 None => {
                     self.push_indexed(Op::Each(Each::Index { dim, into: None }, true), Size::Eight, SmallVec::new())?

@@ -145,10 +145,15 @@ impl Emitter<'_> {
     pub(super) fn v_un(&mut self, op: Un, size: Size, d: u8, a: u8) {
         if (op, self.width) == (Un::Truncate, Width::Avx2) {
             // The low halves of elements 2 and 3 come down beside those of elements 0 and 1.
-            let (d, a) = (self.half(d), Register::XMM0 + u32::from(a));
-            let whole = Register::YMM0 + (a as u32 - Register::XMM0 as u32);
-            self.asm.rri(Code::VEX_Vextractf128_xmmm128_ymm_imm8, Register::XMM0, whole, 1);
-            return self.asm.rrri(Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8, d, a, Register::XMM0, 0b10_00_10_00);
+            let free = self.half(if a == SCRATCH { SCRATCH_2 } else { SCRATCH });
+            self.asm.rri(Code::VEX_Vextractf128_xmmm128_ymm_imm8, free, self.vector(a), 1);
+            return self.asm.rrri(
+                Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8,
+                self.half(d),
+                self.half(a),
+                free,
+                0b10_00_10_00,
+            );
         }
         if op == Un::RoundF16 {
             let (r, half) = (self.vector(d), self.half(d));
@@ -213,11 +218,7 @@ impl Emitter<'_> {
                 self.v_compare(order, element, SCRATCH, x, y);
                 match (element.size(), size) {
                     (Size::Four, Size::Eight) => self.v_un(Un::SignExtend, size, SCRATCH, SCRATCH),
-                    (Size::Eight, Size::Four) => {
-                        // The scratch register is what the instructions shuffle with.
-                        self.v_move(SCRATCH_2, SCRATCH);
-                        self.v_un(Un::Truncate, size, SCRATCH, SCRATCH_2);
-                    }
+                    (Size::Eight, Size::Four) => self.v_un(Un::Truncate, size, SCRATCH, SCRATCH),
                     (Size::Four, Size::Four) | (Size::Eight, Size::Eight) => {}
                 }
                 let code = blend_avx2(size);
