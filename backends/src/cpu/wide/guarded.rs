@@ -1,13 +1,13 @@
 //! Loops whose accesses have one condition that does not depend on the lane: two streams, one for where it holds and one for where it
 //! does not. A row of a table at an index from memory is such a load, and so is a row of padding.
 
+use iced_x86::Code;
 use lehr_ir::kernel::{Guard, Loop, Var};
 use smallvec::SmallVec;
 
 use super::WideError;
 use super::emitter::{Emitter, Place};
 use super::segment::{Each, Node, Op, Step, V};
-use iced_x86::Code;
 
 impl<'k> Emitter<'k> {
     /// Emits the loop as two streams; false where it cannot be.

@@ -5,10 +5,11 @@
 //! [`Compiler`](super::Compiler) takes its code for the kernels that gain by it, and Cranelift's for all others.
 //!
 //! # How
-//! Every value is a vector of as many elements as a vector has of the kernel's widest dtype (see [`size`]). Outside of vectorised loops all its elements are equal, so one set of
-//! operations serves both. A lane loop, or a reduce loop outside of one, is vectorised where its guards and inner extents do not depend
-//! on the lane, and so is the outermost loop where nothing inside is; any other loop runs in sequence on values that are equal in all
-//! elements, which is slow but complete. The last, partial group of a vectorised loop runs under a mask like all others.
+//! Every value is a vector of as many elements as a vector has of the kernel's widest dtype (`size.rs`). Outside of vectorised loops
+//! all its elements are equal, so one set of operations serves both. A lane loop, or a reduce loop outside of one, is vectorised where
+//! its guards and inner extents do not depend on the lane, and so is the outermost loop where nothing inside is; any other loop runs in
+//! sequence on values that are equal in all elements, which is slow but complete. The last, partial group of a vectorised loop runs
+//! under a mask like all others.
 //!
 //! Straight-line code is collected in segments whose values get registers by linear scan, with spills to the stack frame;
 //! what a segment leaves to later ones goes through the frame. Axes and sizes live in the frame as integers, as do `i64` values of
