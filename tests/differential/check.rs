@@ -46,6 +46,10 @@ pub(crate) struct Stats {
     pub(crate) unchecked: usize,
     /// Graphs whose compiled result was compared with the plan interpreter's to the bit.
     pub(crate) to_the_bit: usize,
+    /// Kernels with arrays of 64-bit elements, where the machine has wide vectors.
+    pub(crate) long: usize,
+    /// How many of them are wide code where that is asked for.
+    pub(crate) long_and_wide: usize,
 }
 
 /// Why a graph fails.
@@ -85,6 +89,13 @@ fn compare_all(case: &Case, machine: &Machine) -> Result<Stats, Failure> {
 
     let recipe = interpreted(&compiled.plan, case, &bindings, Functions::Recipe, "plan with recipes")?;
     let plans = compiled.plan.with_nested();
+    if let Some(widest) = machine.compilers.last().filter(|c| c.target().vector_bytes > 16) {
+        let kernels = plans.iter().flat_map(|p| &p.kernels);
+        for kernel in kernels.filter(|k| k.buffers.iter().any(|b| b.dtype.size() == 8)) {
+            stats.long += 1;
+            stats.long_and_wide += usize::from(widest.emitter(kernel).to_string().starts_with("AVX"));
+        }
+    }
     let library = plans.iter().any(|p| p.steps.iter().any(|s| matches!(s.kind, StepKind::Contract(_))));
     let mut first: Option<Vec<Array>> = None;
     for compiler in &machine.compilers {

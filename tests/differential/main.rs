@@ -66,6 +66,8 @@ fn random_graphs_agree_everywhere() {
                     total.0.elements += s.elements;
                     total.0.unchecked += s.unchecked;
                     total.0.to_the_bit += s.to_the_bit;
+                    total.0.long += s.long;
+                    total.0.long_and_wide += s.long_and_wide;
                 }
                 Err(failure) => total.2.push((i, failure)),
             }
@@ -90,6 +92,7 @@ fn random_graphs_agree_everywhere() {
     assert!(graphs < 2000 || rare.is_empty(), "fewer than {OCCURRENCES} of {rare:?}");
     assert!(stats.unchecked * 10 < stats.elements, "too little is checked: {stats:?}");
     assert!(stats.to_the_bit * 2 > graphs, "too few graphs are compared to the bit: {stats:?}");
+    assert!(stats.long_and_wide * 4 >= stats.long * 3, "too few kernels of 64-bit elements are wide: {stats:?}");
 }
 
 #[test]

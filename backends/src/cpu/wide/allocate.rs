@@ -1,9 +1,12 @@
 //! Registers for a segment, by linear scan: values live from their definition to their last use; where registers run out, the value
 //! whose next use is furthest goes to the frame. Constants and values of the frame are made again rather than kept.
 
+use iced_x86::Register;
+
 use super::assembler::{Src, frame};
 use super::emitter::Emitter;
 use super::segment::{Each, Node, Op, V};
+use super::size::Size;
 use super::vector::{SCRATCH, allocatable};
 use super::{WideError, Width};
 
@@ -15,6 +18,7 @@ struct Places {
     slot: Vec<Option<i32>>,
     owner: [Option<V>; 32],
     width: Width,
+    size: Size,
 }
 
 impl<'k> Emitter<'k> {
@@ -26,6 +30,7 @@ impl<'k> Emitter<'k> {
             slot: vec![None; nodes.len()],
             owner: [None; 32],
             width: self.width,
+            size: self.size,
         };
         for (i, node) in nodes.iter().enumerate() {
             for arg in &node.args {
@@ -60,25 +65,29 @@ impl<'k> Emitter<'k> {
                 let args: Vec<i32> = node.args.iter().map(|a| self.in_frame(nodes, places, *a)).collect();
                 let result = self.frame.take_vector();
                 places.slot[i] = Some(result);
-                self.emit_each(each, &args, result, *varying)
+                self.place_index_vars(nodes, places, node);
+                self.emit_each(each, &args[..usize::from(node.values)], result, *varying)
             }
             Op::Bin(_)
             | Op::Un(_)
             | Op::Compare(..)
             | Op::Fma
-            | Op::Select
+            | Op::Select(_)
             | Op::Choose(..)
             | Op::Rotate(_)
             | Op::First
+            | Op::Counter
+            | Op::Uniform(_)
             | Op::Load(_)
             | Op::Store(_)
             | Op::Partial(_)
             | Op::KeepPartial(..)
             | Op::Save(_) => {
                 let mut args = [SCRATCH; 4];
-                for (register, arg) in args.iter_mut().zip(&node.args) {
+                for (register, arg) in args.iter_mut().zip(node.values()) {
                     *register = self.in_register(nodes, places, i, *arg, &node.args);
                 }
+                self.place_index_vars(nodes, places, node);
                 // Operands that end here leave their registers to the result.
                 for arg in &node.args {
                     if places.next_use(*arg, i).is_none() {
@@ -93,33 +102,47 @@ impl<'k> Emitter<'k> {
                     places.give(V(i as u32), r);
                     r
                 };
-                self.emit_op(&node.op, result, args)
+                self.emit_op(&node.op, node.size, result, args)
             }
         }
     }
 
-    fn emit_op(&mut self, op: &Op<'k>, d: u8, [a, b, c, e]: [u8; 4]) -> Result<(), WideError> {
+    /// Tells index expressions where the variables are that a node's take.
+    fn place_index_vars(&mut self, nodes: &[Node<'k>], places: &mut Places, node: &Node<'k>) {
+        self.index_vars.clear();
+        for (var, v) in node.index_vars() {
+            let place = self.in_frame(nodes, places, v);
+            self.index_vars.push((var, place));
+        }
+    }
+
+    fn emit_op(&mut self, op: &Op<'k>, size: Size, d: u8, [a, b, c, e]: [u8; 4]) -> Result<(), WideError> {
         match op {
-            Op::Bin(op) => self.v_bin(*op, d, a, b),
-            Op::Un(op) => self.v_un(*op, d, a),
+            Op::Bin(op) => self.v_bin(*op, size, d, a, b),
+            Op::Un(op) => self.v_un(*op, size, d, a),
             Op::Compare(order, element) => self.v_compare(*order, *element, d, a, b),
-            Op::Fma => self.v_fma(d, a, b, c),
-            Op::Select => self.v_select(d, a, b, c),
+            Op::Fma => self.v_fma(size, d, a, b, c),
+            Op::Select(mask) => self.v_select(*mask, size, d, a, b, c),
             Op::Choose(order, element) => {
-                let [y, then] = [b, c].map(|r| Src::Register(self.vector(r)));
-                self.v_choose((*order, *element), d, a, y, then, e);
+                let [x, y, then] = [a, b, c].map(|r| Src::Register(self.vector(r)));
+                self.v_choose((*order, *element), size, d, [x, y], then, e);
             }
-            Op::Rotate(n) => self.v_rotate(d, a, *n),
-            Op::First => self.v_first(d, a),
+            Op::Rotate(n) => self.v_rotate(size, d, a, *n),
+            Op::First => self.v_first(size, d, a),
+            Op::Counter => self.counter(d),
+            Op::Uniform(dim) => {
+                self.index(dim)?;
+                self.v_splat_register(size, d, Register::RAX);
+            }
             Op::Load(access) => self.load_vector(access, d)?,
             Op::Store(access) => self.store_vector(access, a)?,
             Op::Partial(at) => {
                 let from = self.partial(at);
-                self.v_load(d, from);
+                self.v_load_lanes(size, d, from);
             }
             Op::KeepPartial(at, active) => {
                 let to = self.partial(at);
-                if *active { self.v_store_active(to, a) } else { self.v_store(to, a) }
+                if *active { self.v_store_active(size, to, a) } else { self.v_store_lanes(size, to, a) }
             }
             Op::Save(place) => self.v_store(frame(*place), a),
             Op::Const(_) | Op::Home(_) | Op::Splat(_) | Op::Each(..) => {}
@@ -140,10 +163,11 @@ impl<'k> Emitter<'k> {
 
     /// Writes a value that has no register to a register.
     fn make(&mut self, nodes: &[Node<'k>], places: &Places, v: V, r: u8) {
+        let size = nodes[v.0 as usize].size;
         match (&nodes[v.0 as usize].op, places.slot[v.0 as usize]) {
-            (Op::Const(bits), _) => self.v_constant(r, *bits),
+            (Op::Const(bits), _) => self.v_constant(size, r, *bits),
             (Op::Home(place), _) => self.v_load(r, frame(*place)),
-            (Op::Splat(place), _) => self.v_splat(r, frame(*place)),
+            (Op::Splat(place), _) => self.v_splat(size, r, frame(*place)),
             (_, Some(slot)) => self.v_load(r, frame(slot)),
             // Every other value is in a register or has been spilled.
             (_, None) => {}
@@ -173,7 +197,7 @@ impl<'k> Emitter<'k> {
 
     /// A register that nothing is in, after a spill if need be.
     fn free_register(&mut self, nodes: &[Node<'k>], places: &mut Places, i: usize, pinned: &[V]) -> u8 {
-        let all = allocatable(places.width);
+        let all = allocatable(places.width, places.size);
         if let Some(r) = all.clone().find(|r| places.owner[usize::from(*r)].is_none()) {
             return r;
         }
@@ -211,7 +235,7 @@ impl<'k> Emitter<'k> {
             Each::Load(access) => self.load_each(access, args.first().copied(), result),
             Each::Store(access) => self.store_each(access, args.first().copied().unwrap_or(result)),
             Each::Divide { op, dtype } => self.divide_each(*op, *dtype, args, result, varying),
-            Each::Index { dim, into } => self.index_each(dim, *into),
+            Each::Index { dim, into } => self.index_each(dim, *into, result, varying),
             Each::Wide { op, dtype, operands, into } => {
                 self.wide_each(*op, *dtype, operands, *into, args, result, varying)
             }

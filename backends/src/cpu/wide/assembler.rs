@@ -10,6 +10,7 @@ use iced_x86::{
 };
 
 use super::WideError;
+use super::size::Size;
 
 /// A place in the code that jumps name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +31,7 @@ pub(super) struct Assembler {
     pending: Option<Label>,
     failure: Option<String>,
     // Constants in memory behind the code, by bits and by how many times they stand there.
-    pool: BTreeMap<(u32, usize), Label>,
+    pool: BTreeMap<(Size, u64, usize), Label>,
 }
 
 impl Assembler {
@@ -39,9 +40,13 @@ impl Assembler {
         if self.pending.is_some() {
             self.op(Code::Nopd);
         }
-        for ((bits, times), label) in std::mem::take(&mut self.pool) {
+        for ((size, bits, times), label) in std::mem::take(&mut self.pool) {
             self.bind(label);
-            (0..times).for_each(|_| self.push(Ok(Instruction::with_declare_dword_1(bits))));
+            let constant = || match size {
+                Size::Four => Instruction::with_declare_dword_1(bits as u32),
+                Size::Eight => Instruction::with_declare_qword_1(bits),
+            };
+            (0..times).for_each(|_| self.push(Ok(constant())));
         }
         if let Some(failure) = self.failure {
             return Err(WideError::Assemble(failure));
@@ -83,12 +88,13 @@ impl Assembler {
     }
 
     /// A constant in memory: broadcast to all elements, or standing there so many times.
-    pub(super) fn pooled(&mut self, bits: u32, times: Option<usize>) -> MemoryOperand {
-        let label = match self.pool.get(&(bits, times.unwrap_or(1))) {
+    pub(super) fn pooled(&mut self, size: Size, bits: u64, times: Option<usize>) -> MemoryOperand {
+        let key = (size, bits, times.unwrap_or(1));
+        let label = match self.pool.get(&key) {
             Some(label) => *label,
             None => {
                 let label = self.label();
-                self.pool.insert((bits, times.unwrap_or(1)), label);
+                self.pool.insert(key, label);
                 label
             }
         };
@@ -97,8 +103,8 @@ impl Assembler {
     }
 
     /// A constant in memory as one element.
-    pub(super) fn pooled_word(&mut self, bits: u32) -> MemoryOperand {
-        MemoryOperand { is_broadcast: false, ..self.pooled(bits, None) }
+    pub(super) fn pooled_word(&mut self, size: Size, bits: u64) -> MemoryOperand {
+        MemoryOperand { is_broadcast: false, ..self.pooled(size, bits, None) }
     }
 
     /// The number of instructions so far, to change the next one later.
@@ -194,6 +200,14 @@ impl Assembler {
         self.push(Instruction::with3(code, a, b, c));
     }
 
+    pub(super) fn mri(&mut self, code: Code, a: MemoryOperand, b: Register, c: i32) {
+        self.push(Instruction::with3(code, a, b, c));
+    }
+
+    pub(super) fn rrmi(&mut self, code: Code, a: Register, b: Register, c: MemoryOperand, d: i32) {
+        self.push(Instruction::with4(code, a, b, c, d));
+    }
+
     pub(super) fn mrr(&mut self, code: Code, a: MemoryOperand, b: Register, c: Register) {
         self.push(Instruction::with3(code, a, b, c));
     }
@@ -226,6 +240,14 @@ impl Assembler {
     /// See [`Assembler::masked_load`]; the other elements of memory are not touched.
     pub(super) fn masked_store(&mut self, code: Code, a: MemoryOperand, b: Register) {
         self.push(Instruction::with2(code, a, b).map(|mut i| {
+            i.set_op_mask(Register::K1);
+            i
+        }));
+    }
+
+    /// See [`Assembler::masked_store`]; with an immediate.
+    pub(super) fn masked_store_with(&mut self, code: Code, a: MemoryOperand, b: Register, immediate: i32) {
+        self.push(Instruction::with3(code, a, b, immediate).map(|mut i| {
             i.set_op_mask(Register::K1);
             i
         }));

@@ -11,13 +11,12 @@ use super::assembler::Src;
 use super::emitter::Emitter;
 use super::flow::Flow;
 use super::segment::{Bin, Element, Node, Op, Order, V};
+use super::size::Size;
 use super::stream::Stream;
 use super::vector::SCRATCH;
 
 /// Masks that nothing else uses.
 const MASKS: [Register; 4] = [Register::K3, Register::K4, Register::K5, Register::K6];
-
-const NAN: u32 = 0x7fc0_0000;
 
 /// A fold of one element into a partial result: `partial` is NaN ? `partial` : `extreme`(`partial`, element).
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +26,7 @@ pub(super) struct Extreme {
     /// The node of the choice, which is what is kept.
     pub(super) choice: usize,
     pub(super) element: V,
+    pub(super) size: Size,
     /// The place of the partial results.
     pub(super) offset: i32,
     mask: Register,
@@ -49,9 +49,9 @@ impl<'k> Emitter<'k> {
     /// Folds the element in one register into the partial result in another.
     pub(super) fn fold_extreme(&mut self, fold: Extreme, op: Bin, partial: u8, element: u8) {
         let x = Src::Register(self.vector(element));
-        self.compare_to_mask(Order::Unordered, Element::F32, element, x);
+        self.compare_to_mask(Order::Unordered, Element::Float(fold.size), element, x);
         self.asm.rrr(Code::VEX_Korw_kr_kr_kr, fold.mask, fold.mask, Register::K2);
-        self.v_bin(op, partial, partial, element);
+        self.v_bin(op, fold.size, partial, partial, element);
     }
 
     /// Makes the lanes that have met a NaN in the partial results NaN: which vector it was does not matter, since the vectors of a
@@ -59,10 +59,14 @@ impl<'k> Emitter<'k> {
     pub(super) fn end_extremes(&mut self, extremes: &[Extreme], partials: &[(i32, Vec<u8>)]) {
         for fold in extremes {
             self.asm.rr(Code::VEX_Kmovw_kr_km16, Register::K2, fold.mask);
-            self.v_constant(SCRATCH, NAN);
+            let (nan, blend) = match fold.size {
+                Size::Four => (u64::from(f32::NAN.to_bits()), Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32),
+                Size::Eight => (f64::NAN.to_bits(), Code::EVEX_Vblendmpd_zmm_k1z_zmm_zmmm512b64),
+            };
+            self.v_constant(fold.size, SCRATCH, nan);
             for r in partials.iter().filter(|(offset, _)| *offset == fold.offset).flat_map(|(_, registers)| registers) {
                 let (r, nan) = (self.vector(*r), Src::Register(self.vector(SCRATCH)));
-                self.asm.rrs_k2(Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32, r, r, nan);
+                self.asm.rrs_k2(blend, r, r, nan);
             }
         }
     }
@@ -72,7 +76,7 @@ impl<'k> Emitter<'k> {
 fn fold(nodes: &[Node<'_>], flow: &Flow, i: usize, node: &Node<'_>) -> Option<Extreme> {
     let (Op::KeepPartial(at, _), &[choice]) = (&node.op, node.args.as_slice()) else { return None };
     let of = |v: V| &nodes[v.0 as usize];
-    let Op::Choose(Order::Unordered, Element::F32) = of(choice).op else { return None };
+    let Op::Choose(Order::Unordered, Element::Float(size)) = of(choice).op else { return None };
     let &[x, y, kept, extreme] = of(choice).args.as_slice() else { return None };
     let (Op::Bin(Bin::Max | Bin::Min), &[partial, element]) = (&of(extreme).op, of(extreme).args.as_slice()) else {
         return None;
@@ -87,6 +91,7 @@ fn fold(nodes: &[Node<'_>], flow: &Flow, i: usize, node: &Node<'_>) -> Option<Ex
         extreme: extreme.0 as usize,
         choice: choice.0 as usize,
         element,
+        size,
         offset: at.offset,
         mask: MASKS[0],
     })

@@ -8,11 +8,11 @@ use super::assembler::{Src, frame};
 use super::emitter::Emitter;
 use super::extremes::Extreme;
 use super::segment::{Bin, Element, Node, Op, Order, Step, V};
+use super::size::Size;
 use super::stream::{Base, Fixed, Group, Stream};
 use super::vector::allocatable;
 use super::{WideError, segment};
 use iced_x86::MemoryOperand;
-use lehr_ir::dtype::DType;
 
 /// Registers while a stream's operations are emitted.
 pub(super) struct Flow {
@@ -25,6 +25,8 @@ pub(super) struct Flow {
     kept: u32,
     /// The registers of partial results, by their place in the frame.
     pub(super) partials: Vec<(i32, Vec<u8>)>,
+    /// The sizes of the elements of the same.
+    partial_sizes: Vec<Size>,
     /// Folds by maximum and minimum that need no choice.
     extremes: Vec<Extreme>,
     /// Loads that are operands of the one operation that uses them.
@@ -36,17 +38,18 @@ pub(super) fn choose<'k>(mut nodes: Vec<Node<'k>>) -> Vec<Node<'k>> {
     let mut uses = vec![0_u32; nodes.len()];
     nodes.iter().flat_map(|n| &n.args).for_each(|a| uses[a.0 as usize] += 1);
     for i in 0..nodes.len() {
-        if let (Op::Select, &[mask, a, b]) = (&nodes[i].op, nodes[i].args.as_slice())
+        let size = nodes[i].size;
+        if let (Op::Select(_), &[mask, a, b]) = (&nodes[i].op, nodes[i].args.as_slice())
             && uses[mask.0 as usize] == 1
             && let Op::Compare(order, element) = nodes[mask.0 as usize].op
         {
             let [x, y] = [nodes[mask.0 as usize].args[0], nodes[mask.0 as usize].args[1]];
             nodes[i] = match extreme(order, element, [x, y, a, b]) {
-                Some((op, args)) => Node { op: Op::Bin(op), args: SmallVec::from_iter(args) },
-                None => Node { op: Op::Choose(order, element), args: SmallVec::from_iter([x, y, a, b]) },
+                Some((op, args)) => Node::new(Op::Bin(op), size, SmallVec::from_iter(args)),
+                None => Node::new(Op::Choose(order, element), size, SmallVec::from_iter([x, y, a, b])),
             };
             // What nobody uses any more is left out.
-            nodes[mask.0 as usize] = Node { op: Op::Const(0), args: SmallVec::new() };
+            nodes[mask.0 as usize] = Node::new(Op::Const(0), element.size(), SmallVec::new());
         }
     }
     nodes
@@ -57,8 +60,8 @@ pub(super) fn choose<'k>(mut nodes: Vec<Node<'k>>) -> Vec<Node<'k>> {
 fn extreme(order: Order, element: Element, [x, y, a, b]: [V; 4]) -> Option<(Bin, [V; 2])> {
     // The smaller one first where it holds.
     let [x, y] = match (element, order) {
-        (Element::F32, Order::Lt) => [x, y],
-        (Element::F32, Order::Gt) => [y, x],
+        (Element::Float(_), Order::Lt) => [x, y],
+        (Element::Float(_), Order::Gt) => [y, x],
         _ => return None,
     };
     match [a, b] {
@@ -72,8 +75,8 @@ impl<'k> Emitter<'k> {
     /// The registers of a main loop, with what they hold all through it.
     pub(super) fn start_flow(&mut self, stream: &Stream<'k, '_>) -> Flow {
         let mut flow = self.masked_flow(stream);
-        flow.folded = foldable(stream, &flow);
-        let all = allocatable(self.width);
+        flow.folded = foldable(stream, &flow, self.size);
+        let all = allocatable(self.width, self.size);
         let mut free: Vec<u8> = all.rev().collect();
         let needed = pressure(stream, &flow) + if self.width == Width::Avx2 { 3 } else { 2 };
         // Partial results come first: they are on the path from iteration to iteration.
@@ -82,11 +85,12 @@ impl<'k> Emitter<'k> {
             if free.len() >= needed.min(6) + stream.partials {
                 let registers: Vec<u8> = free.drain(free.len() - stream.partials..).collect();
                 for (i, r) in registers.iter().enumerate() {
-                    let from = self.whole_partial(at.offset, i);
-                    self.v_load(*r, from);
+                    let from = self.whole_partial(at.offset, node.size, i);
+                    self.v_load_lanes(node.size, *r, from);
                     flow.kept |= 1 << r;
                 }
                 flow.partials.push((at.offset, registers));
+                flow.partial_sizes.push(node.size);
             }
         }
         flow.extremes = self.start_extremes(stream, &flow);
@@ -107,10 +111,10 @@ impl<'k> Emitter<'k> {
     /// Writes partial results back to the frame.
     pub(super) fn end_flow(&mut self, stream: &Stream<'k, '_>, flow: Flow) {
         self.end_extremes(&flow.extremes, &flow.partials);
-        for (offset, registers) in &flow.partials {
+        for ((offset, registers), size) in flow.partials.iter().zip(&flow.partial_sizes) {
             for (i, r) in registers.iter().enumerate() {
-                let to = self.whole_partial(*offset, i);
-                self.v_store(to, *r);
+                let to = self.whole_partial(*offset, *size, i);
+                self.v_store_lanes(*size, to, *r);
             }
         }
         debug_assert!(flow.is_over() && flow.uses.len() == stream.nodes.len());
@@ -123,7 +127,7 @@ impl<'k> Emitter<'k> {
         // What nobody uses, uses nothing.
         for (i, node) in stream.nodes.iter().enumerate().rev().filter(|(i, _)| stream.varies[*i]) {
             if !uses[i].is_empty() || matches!(node.op, Op::Store(_) | Op::KeepPartial(..)) {
-                node.args.iter().for_each(|a| uses[a.0 as usize].push(i as u32));
+                node.values().iter().for_each(|a| uses[a.0 as usize].push(i as u32));
             }
         }
         uses.iter_mut().for_each(|u| u.reverse());
@@ -134,6 +138,7 @@ impl<'k> Emitter<'k> {
             owner: [None; 32],
             kept: 0,
             partials: Vec::new(),
+            partial_sizes: Vec::new(),
             extremes: Vec::new(),
             folded: vec![false; n],
         }
@@ -158,23 +163,24 @@ impl<'k> Emitter<'k> {
 
     fn flow_node(&mut self, stream: &Stream<'k, '_>, flow: &mut Flow, i: usize, group: Group) -> Result<(), WideError> {
         let node = &stream.nodes[i];
+        let size = node.size;
         let mut e = Emission { e: self, stream, flow, i, group };
         if e.extreme() {
             return Ok(());
         }
-        match (&node.op, node.args.as_slice()) {
+        match (&node.op, node.values()) {
             (Op::Bin(op), &[a, b]) => {
                 let swap = commutes(*op) && e.in_memory(a) && !e.in_memory(b);
                 let (a, b) = if swap { (b, a) } else { (a, b) };
                 let a = e.register(a);
                 let b = e.operand(b);
                 let d = e.result(None);
-                e.e.v_bin_with(*op, d, a, b);
+                e.e.v_bin_with(*op, size, d, a, b);
             }
             (Op::Un(op), &[a]) => {
                 let a = e.register(a);
                 let d = e.result(None);
-                e.e.v_un(*op, d, a);
+                e.e.v_un(*op, size, d, a);
             }
             (Op::Compare(order, element), &[a, b]) => {
                 let (a, b) = (e.register(a), e.register(b));
@@ -183,37 +189,33 @@ impl<'k> Emitter<'k> {
             }
             (Op::Choose(order, element), &[x, y, a, b]) => e.choose((*order, *element), [x, y, a, b]),
             (Op::Fma, &[a, b, c]) => e.fma(a, b, c),
-            (Op::Select, &[m, a, b]) => {
+            (Op::Select(mask), &[m, a, b]) => {
                 let (m, a, b) = (e.register(m), e.register(a), e.register(b));
                 let d = e.result(None);
-                e.e.v_select(d, m, a, b);
+                e.e.v_select(*mask, size, d, m, a, b);
+            }
+            (Op::Counter, _) => {
+                let d = e.result(None);
+                e.e.stream_counter(d, group);
             }
             (Op::Load(access), _) => {
                 let d = e.result(None);
                 let address = stream.addresses[i].ok_or(WideError::Invalid("an access without address"))?;
                 let from = e.e.stream_memory(address, group);
-                match (access.dtype, group) {
-                    (DType::Bool, _) => e.e.v_load_bools(d, from, group == Group::Masked),
-                    (_, Group::Masked) => e.e.v_load_active(d, from),
-                    (_, Group::Whole(_)) => e.e.v_load(d, from),
-                }
+                e.e.v_load_elements(access.dtype, d, from, group == Group::Masked);
             }
             (Op::Store(access), &[a]) => {
                 let a = e.register(a);
                 let address = stream.addresses[i].ok_or(WideError::Invalid("an access without address"))?;
                 let to = e.e.stream_memory(address, group);
-                match (access.dtype, group) {
-                    (DType::Bool, _) => e.e.v_store_bools(to, a, group == Group::Masked),
-                    (_, Group::Masked) => e.e.v_store_active(to, a),
-                    (_, Group::Whole(_)) => e.e.v_store(to, a),
-                }
+                e.e.v_store_elements(access.dtype, to, a, group == Group::Masked);
             }
             (Op::Partial(at), _) => match e.partial(at.offset) {
                 Some(r) => e.flow.give(V(i as u32), r),
                 None => {
                     let d = e.result(None);
-                    let from = e.partial_memory(at);
-                    e.e.v_load(d, from);
+                    let from = e.partial_memory(at, size);
+                    e.e.v_load_lanes(size, d, from);
                 }
             },
             (Op::KeepPartial(at, active), &[a]) => {
@@ -221,8 +223,12 @@ impl<'k> Emitter<'k> {
                 match e.partial(at.offset) {
                     Some(r) => e.e.v_move(r, a),
                     None => {
-                        let to = e.partial_memory(at);
-                        if *active && group == Group::Masked { e.e.v_store_active(to, a) } else { e.e.v_store(to, a) }
+                        let to = e.partial_memory(at, size);
+                        if *active && group == Group::Masked {
+                            e.e.v_store_active(size, to, a);
+                        } else {
+                            e.e.v_store_lanes(size, to, a);
+                        }
                     }
                 }
             }
@@ -232,10 +238,11 @@ impl<'k> Emitter<'k> {
     }
 
     fn load_fixed(&mut self, stream: &Stream<'k, '_>, i: usize, r: u8) {
+        let size = stream.nodes[i].size;
         match stream.fixed[i] {
             Some(Fixed::Const(bits)) => {
-                let from = self.asm.pooled_word(bits);
-                self.v_splat(r, from);
+                let from = self.asm.pooled_word(size, bits);
+                self.v_splat(size, r, from);
             }
             Some(Fixed::Vector(place)) => self.v_load(r, frame(place)),
             None => {}
@@ -310,7 +317,7 @@ impl Emission<'_, '_, '_, '_> {
             return None;
         }
         match (self.stream.fixed[at], self.flow.slot[at], self.stream.addresses[at]) {
-            (Some(Fixed::Const(bits)), ..) => Some(self.e.pooled(bits)),
+            (Some(Fixed::Const(bits)), ..) => Some(self.e.pooled(self.stream.nodes[at].size, bits)),
             (Some(Fixed::Vector(place)), ..) => Some(frame(place)),
             (None, Some(slot), _) => Some(frame(slot)),
             (None, None, Some(address)) if self.flow.folded[at] => Some(self.e.stream_memory(address, self.group)),
@@ -376,16 +383,16 @@ impl Emission<'_, '_, '_, '_> {
         registers.get(group % registers.len()).copied()
     }
 
-    fn partial_memory(&mut self, at: &segment::At) -> MemoryOperand {
+    fn partial_memory(&mut self, at: &segment::At, size: Size) -> MemoryOperand {
         match self.group {
-            Group::Whole(group) => self.e.whole_partial(at.offset, group % self.stream.partials.max(1)),
+            Group::Whole(group) => self.e.whole_partial(at.offset, size, group % self.stream.partials.max(1)),
             Group::Masked => self.e.stream_partial(at),
         }
     }
 
     /// A register that nothing is in, after a spill if need be. Operands of the operation stay where they are.
     fn free(&mut self, also: &[V]) -> u8 {
-        let all = allocatable(self.e.width);
+        let all = allocatable(self.e.width, self.e.size);
         let flow = &mut *self.flow;
         if let Some(r) = all.clone().find(|r| flow.owner[usize::from(*r)].is_none() && !flow.is_kept(*r)) {
             return r;
@@ -409,15 +416,18 @@ impl Emission<'_, '_, '_, '_> {
     }
 
     fn choose(&mut self, compare: (Order, Element), [x, y, a, b]: [V; 4]) {
-        let (x, b) = (self.register(x), self.register(b));
+        let size = self.stream.nodes[self.i].size;
+        let (x, b) = (self.register_of(x), self.register(b));
+        let x = Src::Register(x);
         let y = if self.e.width == Width::Avx2 { Src::Register(self.register_of(y)) } else { self.operand(y) };
         let a = self.operand(a);
         // Loads for one operand may not take the place of another, so the result comes last.
         let d = self.result(None);
-        self.e.v_choose(compare, d, x, y, a, b);
+        self.e.v_choose(compare, size, d, [x, y], a, b);
     }
 
     fn fma(&mut self, a: V, b: V, c: V) {
+        let size = self.stream.nodes[self.i].size;
         // At most one operand stays in memory: the addend, as in a polynomial, or a factor.
         let ends = |s: &Self, v: V| s.flow.next_use(v, s.i).is_none();
         if self.in_memory(c) {
@@ -426,7 +436,7 @@ impl Emission<'_, '_, '_, '_> {
             match self.memory(c) {
                 Some(from) => {
                     let d = self.result(Some(preferred));
-                    self.e.v_fma_memory(d, factors, from, true);
+                    self.e.v_fma_memory(size, d, factors, from, true);
                 }
                 None => self.fma_registers(a, b, c),
             }
@@ -436,7 +446,7 @@ impl Emission<'_, '_, '_, '_> {
             match self.memory(b) {
                 Some(from) => {
                     let d = self.result(Some(c));
-                    self.e.v_fma_memory(d, rest, from, false);
+                    self.e.v_fma_memory(size, d, rest, from, false);
                 }
                 None => self.fma_registers(a, b, c),
             }
@@ -448,15 +458,16 @@ impl Emission<'_, '_, '_, '_> {
     fn fma_registers(&mut self, a: V, b: V, c: V) {
         let (x, y, z) = (self.register(a), self.register(b), self.register(c));
         let d = self.result(Some(c));
-        self.e.v_fma(d, x, y, z);
+        let size = self.stream.nodes[self.i].size;
+        self.e.v_fma(size, d, x, y, z);
     }
 }
 
 impl Emitter<'_> {
     /// A constant as an operand.
-    fn pooled(&mut self, bits: u32) -> MemoryOperand {
-        let times = (self.width == Width::Avx2).then_some(self.width.lanes());
-        self.asm.pooled(bits, times)
+    fn pooled(&mut self, size: Size, bits: u64) -> MemoryOperand {
+        let times = (self.width == Width::Avx2).then_some(size.lanes(self.width));
+        self.asm.pooled(size, bits, times)
     }
 }
 
@@ -493,7 +504,7 @@ impl Flow {
 
 fn commutes(op: Bin) -> bool {
     match op {
-        Bin::Add | Bin::Mul | Bin::IAdd | Bin::IMul | Bin::And | Bin::Or | Bin::Xor => true,
+        Bin::Add | Bin::Mul | Bin::IAdd | Bin::IMul | Bin::MulLow | Bin::And | Bin::Or | Bin::Xor => true,
         Bin::MaxS | Bin::MaxU | Bin::MinS | Bin::MinU => true,
         Bin::Sub | Bin::Div | Bin::Max | Bin::Min | Bin::Scale | Bin::ISub => false,
         Bin::AndNot | Bin::Shl | Bin::ShrU | Bin::ShrS => false,
@@ -501,7 +512,7 @@ fn commutes(op: Bin) -> bool {
 }
 
 /// Loads of neighbours that one operation takes from memory, with no store to the same memory on the way.
-fn foldable(stream: &Stream<'_, '_>, flow: &Flow) -> Vec<bool> {
+fn foldable(stream: &Stream<'_, '_>, flow: &Flow, size: Size) -> Vec<bool> {
     let fold = |i: usize, node: &Node<'_>| {
         let Op::Load(access) = &node.op else { return false };
         let &[user] = flow.uses[i].as_slice() else { return false };
@@ -515,7 +526,9 @@ fn foldable(stream: &Stream<'_, '_>, flow: &Flow) -> Vec<bool> {
             .iter()
             .all(|n| if let Op::Store(store) = &n.op { store.memory != access.memory } else { true });
         let near = stream.addresses[i].is_some_and(|a| matches!(a.base, Base::Register(_)));
-        access.step == Step::Unit && access.dtype != DType::Bool && takes && free && near && stream.varies[i]
+        // What an instruction takes from memory is a whole vector.
+        let whole = access.dtype.size() == size.bytes() as usize;
+        access.step == Step::Unit && whole && takes && free && near && stream.varies[i]
     };
     stream.nodes.iter().enumerate().map(|(i, node)| fold(i, node)).collect()
 }
@@ -526,7 +539,7 @@ fn pressure(stream: &Stream<'_, '_>, flow: &Flow) -> usize {
     for (i, node) in stream.nodes.iter().enumerate().filter(|(i, _)| stream.varies[*i]) {
         let held = |v: usize| stream.varies[v] && !flow.folded[v] && !matches!(stream.nodes[v].op, Op::Partial(_));
         let mut seen: SmallVec<[V; 4]> = SmallVec::new();
-        for arg in &node.args {
+        for arg in node.values() {
             if held(arg.0 as usize) && flow.next_use(*arg, i).is_none() && !seen.contains(arg) {
                 live = live.saturating_sub(1);
                 seen.push(*arg);

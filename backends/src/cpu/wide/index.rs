@@ -165,10 +165,13 @@ impl Emitter<'_> {
     /// Where a symbol's value is.
     fn symbol(&self, symbol: &Symbol) -> Result<MemoryOperand, WideError> {
         if let Some(var) = Var::from_symbol(symbol) {
-            return match self.place(var)? {
-                Place::Wide(wide) if wide.varying => Ok(frame_lane(wide.offset, 8)),
-                Place::Wide(wide) => Ok(frame(wide.offset)),
-                Place::Unset | Place::Here(_) | Place::Home(_) | Place::Const(_) => {
+            let placed = self.index_vars.iter().find(|(v, _)| *v == var).map(|(_, place)| *place);
+            return match (placed, self.place(var)?) {
+                (Some(place), _) | (None, Place::Home(place)) if self.in_lane => Ok(frame_lane(place, 8)),
+                (Some(place), _) | (None, Place::Home(place)) => Ok(frame(place)),
+                (None, Place::Wide(wide)) if wide.varying => Ok(frame_lane(wide.offset, 8)),
+                (None, Place::Wide(wide)) => Ok(frame(wide.offset)),
+                (None, Place::Unset | Place::Here(_) | Place::Const(_)) => {
                     Err(WideError::Invalid("an index takes i64"))
                 }
             };

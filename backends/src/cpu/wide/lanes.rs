@@ -5,9 +5,10 @@ use lehr_ir::dim::Dim;
 use lehr_ir::dtype::{DType, Kind};
 use lehr_ir::kernel::ScalarOp;
 
-use super::assembler::{frame, frame_lane};
+use super::assembler::{Src, frame, frame_lane};
 use super::emitter::Emitter;
-use super::segment::{At, Index, Wide};
+use super::segment::{At, Bin, Index, Wide};
+use super::size::Size;
 use super::vector::SCRATCH;
 use super::{Unsupported, WideError};
 
@@ -39,14 +40,14 @@ impl<'k> Emitter<'k> {
     }
 
     /// Gives all lanes of a vector in the frame the first one's element, unless each has its own.
-    pub(super) fn splat_in_frame(&mut self, place: i32, varying: bool) {
+    pub(super) fn splat_in_frame(&mut self, place: i32, size: Size, varying: bool) {
         if self.lane.is_none() || !varying {
-            self.v_splat(SCRATCH, frame(place));
+            self.v_splat(size, SCRATCH, frame(place));
             self.v_store(frame(place), SCRATCH);
         }
     }
 
-    /// The quotient or remainder of 32-bit integers, or the remainder of f32.
+    /// The quotient or remainder of integers, or the remainder of floats.
     pub(super) fn divide_each(
         &mut self,
         op: ScalarOp,
@@ -57,25 +58,30 @@ impl<'k> Emitter<'k> {
     ) -> Result<(), WideError> {
         let &[a, b] = args else { return Err(WideError::Invalid("a division without two operands")) };
         let remainder = op == ScalarOp::Rem;
+        let size = self.size_of(dtype);
         self.each_lane(varying, |e| {
             match dtype.kind() {
-                Kind::Float => e.float_remainder(a, b, result),
+                Kind::Float => e.float_remainder(size, a, b, result),
                 Kind::Signed | Kind::Unsigned => {
-                    e.asm.rm(Code::Mov_r32_rm32, Register::EAX, frame_lane(a, 4));
-                    e.asm.rm(Code::Mov_r32_rm32, Register::ECX, frame_lane(b, 4));
-                    if dtype.kind() == Kind::Signed {
+                    e.get_lane(Register::RAX, a, size);
+                    e.get_lane(Register::RCX, b, size);
+                    if dtype == DType::I32 {
                         e.asm.rr(Code::Movsxd_r64_rm32, Register::RAX, Register::EAX);
                         e.asm.rr(Code::Movsxd_r64_rm32, Register::RCX, Register::ECX);
                     }
-                    // Zero-extended operands divide alike as signed 64-bit integers.
-                    e.divide(remainder);
-                    e.asm.mr(Code::Mov_rm32_r32, frame_lane(result, 4), Register::EAX);
+                    if dtype == DType::U64 {
+                        e.divide_unsigned(remainder);
+                    } else {
+                        // Zero-extended operands divide alike as signed 64-bit integers.
+                        e.divide(remainder);
+                    }
+                    e.put_lane(result, size, Register::RAX);
                 }
                 Kind::Bool | Kind::Complex => return Err(Unsupported::Op { op, dtype }.into()),
             }
             Ok(())
         })?;
-        self.splat_in_frame(result, varying);
+        self.splat_in_frame(result, size, varying);
         Ok(())
     }
 
@@ -102,27 +108,70 @@ impl<'k> Emitter<'k> {
         self.asm.bind(done);
     }
 
-    /// C's `fmodf`: the x87 instruction takes exact steps until nothing is left to subtract.
-    fn float_remainder(&mut self, a: i32, b: i32, result: i32) {
+    /// The quotient or remainder of `rax` by `rcx` without sign in `rax`; 0 by zero.
+    fn divide_unsigned(&mut self, remainder: bool) {
+        let (zero, done) = (self.asm.label(), self.asm.label());
+        self.asm.rr(Code::Test_rm64_r64, Register::RCX, Register::RCX);
+        self.asm.jump(Code::Je_rel32_64, zero);
+        self.asm.rr(Code::Xor_r32_rm32, Register::EDX, Register::EDX);
+        self.asm.r(Code::Div_rm64, Register::RCX);
+        if remainder {
+            self.asm.rr(Code::Mov_r64_rm64, Register::RAX, Register::RDX);
+        }
+        self.asm.jump(Code::Jmp_rel32_64, done);
+        self.asm.bind(zero);
+        self.asm.rr(Code::Xor_r32_rm32, Register::EAX, Register::EAX);
+        self.asm.bind(done);
+    }
+
+    /// C's `fmod`: the x87 instruction takes exact steps until nothing is left to subtract.
+    fn float_remainder(&mut self, size: Size, a: i32, b: i32, result: i32) {
         let again = self.asm.label();
-        self.asm.m(Code::Fld_m32fp, frame_lane(b, 4));
-        self.asm.m(Code::Fld_m32fp, frame_lane(a, 4));
+        let (load, store) = match size {
+            Size::Four => (Code::Fld_m32fp, Code::Fstp_m32fp),
+            Size::Eight => (Code::Fld_m64fp, Code::Fstp_m64fp),
+        };
+        let scale = size.bytes();
+        self.asm.m(load, frame_lane(b, scale));
+        self.asm.m(load, frame_lane(a, scale));
         self.asm.bind(again);
         self.asm.op(Code::Fprem);
         self.asm.r(Code::Fnstsw_AX, Register::AX);
         self.asm.ri(Code::Test_rm32_imm32, Register::EAX, 0x400);
         self.asm.jump(Code::Jne_rel32_64, again);
-        self.asm.m(Code::Fstp_m32fp, frame_lane(result, 4));
+        self.asm.m(store, frame_lane(result, scale));
         self.asm.r(Code::Fstp_sti, Register::ST0);
     }
 
-    /// An index expression as a 64-bit variable.
-    pub(super) fn index_each(&mut self, dim: &'k Dim, into: Wide) -> Result<(), WideError> {
-        self.each_lane(into.varying, |e| {
+    /// The vectorised axis in each lane; the lanes beyond the active ones count on.
+    pub(super) fn counter(&mut self, d: u8) {
+        if let Some(base) = self.lane.as_ref().map(|l| l.base) {
+            self.v_splat(Size::Eight, SCRATCH, frame(base));
+            let numbers = Src::Memory(frame(self.counter_numbers));
+            self.v_bin_with(Bin::IAdd, Size::Eight, d, SCRATCH, numbers);
+        }
+    }
+
+    /// An index expression as a 64-bit variable, or as a vector in the frame.
+    pub(super) fn index_each(
+        &mut self,
+        dim: &'k Dim,
+        into: Option<Wide>,
+        result: i32,
+        varying: bool,
+    ) -> Result<(), WideError> {
+        self.each_lane(varying, |e| {
             e.index(dim)?;
-            e.put_wide(into, Register::RAX);
+            match into {
+                Some(wide) => e.put_wide(wide, Register::RAX),
+                None => e.put_lane(result, Size::Eight, Register::RAX),
+            }
             Ok(())
-        })
+        })?;
+        if into.is_none() {
+            self.splat_in_frame(result, Size::Eight, varying);
+        }
+        Ok(())
     }
 
     /// Where the first of two candidates wins; elsewhere its index becomes the second's.
@@ -155,7 +204,7 @@ impl<'k> Emitter<'k> {
             e.asm.bind(done);
             Ok(())
         })?;
-        self.splat_in_frame(result, varying);
+        self.splat_in_frame(result, Size::Four, varying);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ impl<'k> Emitter<'k> {
     /// The iterations between two places of the frame of the outermost loop.
     pub(super) fn root(&mut self, lo: i32, hi: i32) -> Result<(), WideError> {
         let l = &self.kernel.body;
-        let width = self.width.lanes();
+        let width = self.lanes();
         match scan::vectorizable(self.kernel, l) {
             Some(varying) => self.vector_loop(l, lo, hi, width, varying, |_| Ok(())),
             None => self.counted(l, lo, hi, |_| Ok(())),
@@ -29,7 +29,7 @@ impl<'k> Emitter<'k> {
             (AxisKind::Parallel, _) => Err(WideError::Invalid("a parallel loop inside of another loop")),
             (AxisKind::Lane, Some(varying)) => {
                 let (from, to) = self.range(&l.extent)?;
-                self.vector_loop(l, from, to, self.width.lanes(), varying, |_| Ok(()))
+                self.vector_loop(l, from, to, self.lanes(), varying, |_| Ok(()))
             }
             (AxisKind::Serial | AxisKind::Lane, _) => {
                 let (from, to) = self.range(&l.extent)?;
@@ -89,6 +89,8 @@ impl<'k> Emitter<'k> {
             let nodes = choose(self.take_segment());
             if self.is_stream(&nodes, group) {
                 self.stream(l, &nodes, from, to)?;
+            } else if self.guarded_stream(l, &nodes, [from, to], group)? {
+                // It was two.
             } else {
                 self.not_a_stream(l, &nodes)?;
                 self.repeat(from, to, group as i32, |e| {

@@ -5,15 +5,16 @@
 //! [`Compiler`](super::Compiler) takes its code for the kernels that gain by it, and Cranelift's for all others.
 //!
 //! # How
-//! Every 32-bit value is a vector of [`Width::lanes`] elements. Outside of vectorised loops all its elements are equal, so one set of
-//! operations serves both. A lane loop, or a reduce loop outside of one, is vectorised where its guards and inner extents do not depend
-//! on the lane, and so is the outermost loop where nothing inside is; any other loop runs in sequence on values that are equal in all
-//! elements, which is slow but complete. The last, partial group of a vectorised loop runs under a mask like all others.
+//! Every value is a vector of as many elements as a vector has of the kernel's widest dtype (`size.rs`). Outside of vectorised loops
+//! all its elements are equal, so one set of operations serves both. A lane loop, or a reduce loop outside of one, is vectorised where
+//! its guards and inner extents do not depend on the lane, and so is the outermost loop where nothing inside is; any other loop runs in
+//! sequence on values that are equal in all elements, which is slow but complete. The last, partial group of a vectorised loop runs
+//! under a mask like all others.
 //!
 //! Straight-line code is collected in segments whose values get registers by linear scan, with spills to the stack frame;
-//! what a segment leaves to later ones goes through the frame. Axes, sizes and `i64` values live in the frame as integers, and
-//! general registers hold nothing from one statement to the next. What has no vector form (division of integers, gathers, bools in
-//! memory, `i64` arithmetic) runs lane by lane between the vectors' places in the frame.
+//! what a segment leaves to later ones goes through the frame. Axes and sizes live in the frame as integers, as do `i64` values of
+//! kernels whose other values have 32 bits, and general registers hold nothing from one statement to the next. What has no vector form
+//! (division of integers, gathers) runs lane by lane between the vectors' places in the frame.
 
 use lehr_ir::dim::DimError;
 use lehr_ir::dtype::DType;
@@ -21,10 +22,14 @@ use lehr_ir::kernel::{Combiner, Kernel, ScalarOp};
 
 mod allocate;
 mod assembler;
+mod codes;
+mod convert;
+mod double;
 mod emitter;
 mod extremes;
 mod flow;
 mod frame;
+mod guarded;
 mod index;
 mod lanes;
 mod loops;
@@ -34,18 +39,21 @@ mod recipe;
 mod reduce;
 mod scan;
 mod segment;
+mod size;
+mod small;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod vector;
 mod wide_int;
 
 /// The vectors of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Width {
-    /// 256 bits: AVX2 with fused multiply-add.
+    /// 256 bits: AVX2 with fused multiply-add and conversions of f16.
     Avx2,
-    /// 512 bits: AVX-512 F and DQ, with BMI2.
+    /// 512 bits: AVX-512 F, DQ and VL, with BMI2.
     Avx512,
 }
 
@@ -55,27 +63,25 @@ impl Width {
         [Self::Avx512, Self::Avx2].into_iter().find(|w| w.is_here())
     }
 
-    /// 32-bit elements of a vector.
-    pub const fn lanes(self) -> usize {
-        match self {
-            Self::Avx2 => 8,
-            Self::Avx512 => 16,
-        }
-    }
-
     /// Bytes of a vector.
     pub const fn bytes(self) -> u32 {
-        4 * self.lanes() as u32
+        match self {
+            Self::Avx2 => 32,
+            Self::Avx512 => 64,
+        }
     }
 
     /// Whether this machine has it.
     pub fn is_here(self) -> bool {
         #[cfg(all(target_arch = "x86_64", not(windows)))]
         match self {
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
             Self::Avx512 => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("bmi2")
             }
         }
@@ -135,7 +141,7 @@ pub enum WideError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// A dtype other than f32, i32, u32 and bool, and i64 in variables.
+    /// A dtype other than floats, bool and integers of 32 and 64 bits.
     #[error("{dtype} in {place}")]
     DType {
         /// The dtype.
@@ -151,7 +157,7 @@ pub enum Unsupported {
         /// The dtype of its first operand.
         dtype: DType,
     },
-    /// A reduction of 64-bit values.
+    /// A reduction of `i64` values in a kernel without wide arrays.
     #[error("{} of {dtype}", .combiner.name())]
     Reduction {
         /// The combiner.
@@ -188,5 +194,6 @@ impl Width {
 /// # Errors
 /// [`WideError`] where the kernel has something that this emitter has no code for.
 pub fn assemble(kernel: &Kernel, options: &WideOptions) -> Result<Code, WideError> {
-    emitter::Emitter::new(kernel, options.width, options.only_if_it_pays)?.function(options.listing)
+    let size = size::Size::of_kernel(kernel);
+    emitter::Emitter::new(kernel, options.width, size, options.only_if_it_pays)?.function(options.listing)
 }

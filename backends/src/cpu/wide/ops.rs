@@ -1,51 +1,74 @@
-//! Scalar operations on 32-bit values as nodes of the segment. A bool has all bits set or none.
+//! Scalar operations as nodes of the segment. A bool has all bits set or none.
 
 use lehr_ir::dtype::{DType, Kind};
 use lehr_ir::kernel::ScalarOp;
-use lehr_ir::kernel::recipes::{self, Emit};
+use lehr_ir::kernel::recipes;
 
+use super::convert::element;
 use super::segment::{Bin, Each, Element, Op, Order, Segment, Un, V};
-use super::{Unsupported, WideError};
+use super::size::Size;
+use super::{Unsupported, WideError, Width};
 
 impl Segment<'_> {
     /// One operation on operands of these dtypes; `varying` says whether the result differs from lane to lane.
     pub(super) fn apply(&mut self, op: ScalarOp, dtypes: &[DType], args: &[V], varying: bool) -> Result<V, WideError> {
         let dtype = *dtypes.first().ok_or(WideError::Invalid("an operation without operands"))?;
+        let v = self.apply_unrounded(op, dtype, args, varying)?;
+        // Half precision is computed as f32 is. What is not named here gives numbers of the dtype anyway, or rounds by itself.
+        Ok(match op {
+            ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div => self.narrow(dtype, v),
+            ScalarOp::Fma | ScalarOp::Sqrt | ScalarOp::Call(_) => self.narrow(dtype, v),
+            _ => v,
+        })
+    }
+
+    fn apply_unrounded(&mut self, op: ScalarOp, dtype: DType, args: &[V], varying: bool) -> Result<V, WideError> {
         let result = match (op, args) {
-            (ScalarOp::Call(f), _) if dtype == DType::F32 && args.len() == f.arity() => {
-                Some(recipes::emit(f, self, args))
+            (ScalarOp::Call(f), _) if dtype == DType::F64 => self.double_function(f, args),
+            (ScalarOp::Call(f), _) if dtype.is_float() && args.len() == f.arity() => Some(recipes::emit(f, self, args)),
+            (ScalarOp::Select, [c, a, b]) => {
+                let (a, b) = self.alike(*a, *b);
+                Some(self.select(*c, a, b))
             }
-            (ScalarOp::Select, [c, a, b]) => Some(self.select(*c, *a, *b)),
             (ScalarOp::Convert(to), [a]) => self.convert(dtype, to, *a),
-            (ScalarOp::Bitcast(to), [a]) => (to.size() == 4 && dtype.size() == 4).then_some(*a),
-            (ScalarOp::Div | ScalarOp::Rem, [_, _]) if dtype.is_integer() || op == ScalarOp::Rem => {
-                Some(self.push(Op::Each(Each::Divide { op, dtype }, varying), args))
+            (ScalarOp::Bitcast(to), [a]) => (to.size() == dtype.size() && to.size() >= 4).then_some(*a),
+            (ScalarOp::Div | ScalarOp::Rem, [a, _]) if dtype.is_integer() || op == ScalarOp::Rem => {
+                Some(self.push(Op::Each(Each::Divide { op, dtype }, varying), self.size_of(*a), args))
             }
             (_, [a]) => self.unary(op, dtype, *a),
-            (_, [a, b]) => match dtype.kind() {
-                Kind::Float => self.float_op(op, *a, *b),
-                Kind::Signed | Kind::Unsigned => self.int_op(op, dtype, *a, *b),
-                Kind::Bool => self.bool_op(op, *a, *b),
-                Kind::Complex => None,
+            (_, [a, b]) => match (dtype.kind(), element(dtype)) {
+                (Kind::Float, Some(element)) => self.float_op(op, element, *a, *b),
+                (Kind::Signed | Kind::Unsigned, Some(element)) => self.int_op(op, element, *a, *b),
+                (Kind::Bool, _) => {
+                    let (a, b) = self.alike(*a, *b);
+                    self.bool_op(op, a, b)
+                }
+                (_, _) => None,
             },
-            (ScalarOp::Fma, _) if dtype == DType::F32 => Some(self.push(Op::Fma, args)),
+            (ScalarOp::Fma, [a, ..]) if dtype.is_float() => Some(self.push(Op::Fma, self.size_of(*a), args)),
             (_, _) => None,
         };
         result.ok_or_else(|| Unsupported::Op { op, dtype }.into())
     }
 
     fn unary(&mut self, op: ScalarOp, dtype: DType, a: V) -> Option<V> {
-        let (float, integer) = (dtype == DType::F32, dtype.is_integer());
+        let (float, integer, size) = (dtype.is_float(), dtype.is_integer(), self.size_of(a));
         Some(match op {
             ScalarOp::Not if !float => self.not(a),
             ScalarOp::Neg if integer => {
-                let zero = self.constant(0);
+                let zero = self.constant(size, 0);
                 self.bin(Bin::ISub, zero, a)
             }
-            ScalarOp::Neg if float => self.neg(a),
-            ScalarOp::Abs if dtype.kind() == Kind::Signed => self.un(Un::IAbs, a),
+            ScalarOp::Neg if float => {
+                let sign = self.constant(size, size.sign());
+                self.bin(Bin::Xor, a, sign)
+            }
+            ScalarOp::Abs if dtype.kind() == Kind::Signed => self.signed_abs(a),
             ScalarOp::Abs if integer => a,
-            ScalarOp::Abs if float => self.abs(a),
+            ScalarOp::Abs if float => {
+                let rest = self.constant(size, size.sign() - 1);
+                self.bin(Bin::And, a, rest)
+            }
             ScalarOp::Sqrt if float => self.un(Un::Sqrt, a),
             ScalarOp::Floor if float => self.un(Un::Floor, a),
             ScalarOp::Ceil if float => self.un(Un::Ceil, a),
@@ -85,9 +108,9 @@ impl Segment<'_> {
         })
     }
 
-    fn float_op(&mut self, op: ScalarOp, a: V, b: V) -> Option<V> {
+    fn float_op(&mut self, op: ScalarOp, element: Element, a: V, b: V) -> Option<V> {
         if let Some(order) = order(op) {
-            return Some(self.compare(order, Element::F32, a, b));
+            return Some(self.compare(order, element, a, b));
         }
         let bin = match op {
             ScalarOp::Add => Bin::Add,
@@ -97,7 +120,7 @@ impl Segment<'_> {
             // The instruction gives `b` where either is NaN, so a NaN in `a` is what it misses.
             ScalarOp::Max | ScalarOp::Min => {
                 let extreme = self.bin(if op == ScalarOp::Max { Bin::Max } else { Bin::Min }, a, b);
-                let nan = self.compare(Order::Unordered, Element::F32, a, a);
+                let nan = self.compare(Order::Unordered, element, a, a);
                 return Some(self.select(nan, a, extreme));
             }
             ScalarOp::Rem
@@ -129,10 +152,15 @@ impl Segment<'_> {
         Some(self.bin(bin, a, b))
     }
 
-    fn int_op(&mut self, op: ScalarOp, dtype: DType, a: V, b: V) -> Option<V> {
-        let signed = dtype.kind() == Kind::Signed;
+    fn int_op(&mut self, op: ScalarOp, element: Element, a: V, b: V) -> Option<V> {
+        let (signed, size) = (matches!(element, Element::Signed(_)), element.size());
         if let Some(order) = order(op) {
-            return Some(self.compare(order, if signed { Element::Signed } else { Element::Unsigned }, a, b));
+            return Some(self.compare(order, element, a, b));
+        }
+        if (size, self.width) == (Size::Eight, Width::Avx2)
+            && let Some(v) = self.composed(op, element, a, b)
+        {
+            return Some(v);
         }
         let bin = match op {
             ScalarOp::Add => Bin::IAdd,
@@ -146,7 +174,7 @@ impl Segment<'_> {
             ScalarOp::Or => Bin::Or,
             ScalarOp::Xor => Bin::Xor,
             ScalarOp::Shl | ScalarOp::Shr => {
-                let bits = self.constant(31);
+                let bits = self.constant(size, 8 * u64::from(size.bytes()) - 1);
                 let count = self.bin(Bin::And, b, bits);
                 let shift = match op {
                     ScalarOp::Shl => Bin::Shl,
@@ -178,6 +206,49 @@ impl Segment<'_> {
             | ScalarOp::Call(_) => return None,
         };
         Some(self.bin(bin, a, b))
+    }
+
+    /// What AVX2 has no instruction for on 64-bit integers.
+    fn composed(&mut self, op: ScalarOp, element: Element, a: V, b: V) -> Option<V> {
+        let size = element.size();
+        match op {
+            // The products of one low half and one high half count 2^32 times.
+            ScalarOp::Mul => {
+                let half = self.constant(size, 32);
+                let (high_a, high_b) = (self.bin(Bin::ShrU, a, half), self.bin(Bin::ShrU, b, half));
+                let (one, other) = (self.bin(Bin::MulLow, high_a, b), self.bin(Bin::MulLow, a, high_b));
+                let cross = self.bin(Bin::IAdd, one, other);
+                let cross = self.bin(Bin::Shl, cross, half);
+                let low = self.bin(Bin::MulLow, a, b);
+                Some(self.bin(Bin::IAdd, low, cross))
+            }
+            ScalarOp::Max | ScalarOp::Min => {
+                let order = if op == ScalarOp::Max { Order::Gt } else { Order::Lt };
+                let better = self.compare(order, element, a, b);
+                Some(self.select(better, a, b))
+            }
+            // Zeros come in where the sign bit does not, so a negative number is shifted as its complement.
+            ScalarOp::Shr if matches!(element, Element::Signed(_)) => {
+                let (bits, zero) = (self.constant(size, 63), self.constant(size, 0));
+                let count = self.bin(Bin::And, b, bits);
+                let negative = self.compare(Order::Lt, element, a, zero);
+                let v = self.bin(Bin::Xor, a, negative);
+                let v = self.bin(Bin::ShrU, v, count);
+                Some(self.bin(Bin::Xor, v, negative))
+            }
+            _ => None,
+        }
+    }
+
+    fn signed_abs(&mut self, a: V) -> V {
+        let size = self.size_of(a);
+        if (size, self.width) != (Size::Eight, Width::Avx2) {
+            return self.un(Un::IAbs, a);
+        }
+        let zero = self.constant(size, 0);
+        let negative = self.compare(Order::Lt, Element::Signed(size), a, zero);
+        let v = self.bin(Bin::Xor, a, negative);
+        self.bin(Bin::ISub, v, negative)
     }
 
     /// False < true.
@@ -221,64 +292,6 @@ impl Segment<'_> {
             | ScalarOp::Bitcast(_)
             | ScalarOp::Call(_) => return None,
         })
-    }
-
-    fn convert(&mut self, from: DType, to: DType, a: V) -> Option<V> {
-        let word = |d| matches!(d, DType::I32 | DType::U32);
-        Some(match (from, to) {
-            (from, to) if from == to => a,
-            (from, to) if word(from) && word(to) => a,
-            (from, DType::Bool) => {
-                let zero = self.constant(0);
-                let element = if from == DType::F32 { Element::F32 } else { Element::Signed };
-                self.compare(Order::Ne, element, a, zero)
-            }
-            (DType::Bool, to) => {
-                let one = self.constant(if to == DType::F32 { 1.0_f32.to_bits() } else { 1 });
-                self.bin(Bin::And, a, one)
-            }
-            (DType::I32, DType::F32) => self.un(Un::ToFloat, a),
-            (DType::U32, DType::F32) => self.unsigned_to_float(a),
-            (DType::F32, DType::I32) => self.float_to_signed(a),
-            (DType::F32, DType::U32) => self.float_to_unsigned(a),
-            (_, _) => return None,
-        })
-    }
-
-    /// The upper half times 2^16 plus the lower half, both exact, with one rounding.
-    fn unsigned_to_float(&mut self, a: V) -> V {
-        let (sixteen, low_bits, scale) = (self.constant(16), self.constant(0xffff), self.f32(65_536.0));
-        let high = self.bin(Bin::ShrU, a, sixteen);
-        let high = self.un(Un::ToFloat, high);
-        let low = self.bin(Bin::And, a, low_bits);
-        let low = self.un(Un::ToFloat, low);
-        self.push(Op::Fma, &[high, scale, low])
-    }
-
-    /// Saturates, and gives 0 for NaN: the instruction gives the least i32 for both and for what is too large.
-    fn float_to_signed(&mut self, a: V) -> V {
-        let limit = self.f32(2_147_483_648.0);
-        let v = self.un(Un::ToInt, a);
-        let large = self.compare(Order::Ge, Element::F32, a, limit);
-        let v = self.bin(Bin::Xor, v, large);
-        let nan = self.compare(Order::Unordered, Element::F32, a, a);
-        self.bin(Bin::AndNot, nan, v)
-    }
-
-    /// Saturates, and gives 0 for NaN; from 2^31 on the conversion is of `a` less 2^31.
-    fn float_to_unsigned(&mut self, a: V) -> V {
-        let (zero, half, end, sign) =
-            (self.f32(0.0), self.f32(2_147_483_648.0), self.f32(4_294_967_296.0), self.constant(1 << 31));
-        // The second operand where the first is NaN.
-        let a = self.bin(Bin::Max, a, zero);
-        let large = self.compare(Order::Ge, Element::F32, a, half);
-        let less = self.bin(Bin::And, large, half);
-        let rest = self.bin(Bin::Sub, a, less);
-        let v = self.un(Un::ToInt, rest);
-        let back = self.bin(Bin::And, large, sign);
-        let v = self.bin(Bin::Xor, v, back);
-        let beyond = self.compare(Order::Ge, Element::F32, a, end);
-        self.bin(Bin::Or, v, beyond)
     }
 }
 

@@ -2,19 +2,22 @@
 
 use lehr_ir::kernel::recipes::Emit;
 
+use super::Width;
 use super::segment::{Bin, Element, Op, Order, Segment, Un, V};
+use super::size::Size;
 
-const SIGN: u32 = 1 << 31;
+const SIGN: u64 = Size::Four.sign();
+const SIGNED: Element = Element::Signed(Size::Four);
 
 impl Emit for Segment<'_> {
     type V = V;
     type M = V;
 
     fn f32(&mut self, c: f32) -> V {
-        self.constant(c.to_bits())
+        self.constant(Size::Four, u64::from(c.to_bits()))
     }
     fn i32(&mut self, c: i32) -> V {
-        self.constant(c as u32)
+        self.constant(Size::Four, u64::from(c.cast_unsigned()))
     }
     fn add(&mut self, a: V, b: V) -> V {
         self.bin(Bin::Add, a, b)
@@ -29,20 +32,20 @@ impl Emit for Segment<'_> {
         self.bin(Bin::Div, a, b)
     }
     fn fma(&mut self, a: V, b: V, c: V) -> V {
-        self.push(Op::Fma, &[a, b, c])
+        self.push(Op::Fma, Size::Four, &[a, b, c])
     }
     fn scale(&mut self, p: V, n: impl FnOnce(&mut Self) -> V) -> Option<V> {
-        self.scales.then(|| {
+        (self.width == Width::Avx512).then(|| {
             let n = n(self);
             self.bin(Bin::Scale, p, n)
         })
     }
     fn neg(&mut self, a: V) -> V {
-        let sign = self.constant(SIGN);
+        let sign = self.constant(Size::Four, SIGN);
         self.bin(Bin::Xor, a, sign)
     }
     fn abs(&mut self, a: V) -> V {
-        let rest = self.constant(!SIGN);
+        let rest = self.constant(Size::Four, SIGN - 1);
         self.bin(Bin::And, a, rest)
     }
     fn sqrt(&mut self, a: V) -> V {
@@ -97,10 +100,10 @@ impl Emit for Segment<'_> {
         self.compare(Order::Eq, Element::F32, a, b)
     }
     fn ine(&mut self, a: V, b: V) -> V {
-        self.compare(Order::Ne, Element::Signed, a, b)
+        self.compare(Order::Ne, SIGNED, a, b)
     }
     fn ilt(&mut self, a: V, b: V) -> V {
-        self.compare(Order::Lt, Element::Signed, a, b)
+        self.compare(Order::Lt, SIGNED, a, b)
     }
     fn and(&mut self, a: V, b: V) -> V {
         self.bin(Bin::And, a, b)
@@ -109,6 +112,6 @@ impl Emit for Segment<'_> {
         self.bin(Bin::Or, a, b)
     }
     fn select(&mut self, m: V, a: V, b: V) -> V {
-        self.push(Op::Select, &[m, a, b])
+        Segment::select(self, m, a, b)
     }
 }

@@ -4,12 +4,14 @@
 //! partial results. Any other takes one iteration at a time, and each partial result is a whole vector. Both are the kernel's order.
 
 use iced_x86::{Code, MemoryOperand, Register};
-use lehr_ir::dtype::{DType, Kind};
+use lehr_ir::dtype::DType;
 use lehr_ir::kernel::{Combiner, Loop, Reduction};
 
 use super::assembler::{frame, frame_lane, indexed};
+use super::convert::element;
 use super::emitter::{Emitter, Lane, Place};
 use super::segment::{At, Bin, Each, Element, Index, Op, Order, V, Wide, combining_op};
+use super::size::Size;
 use super::vector::SCRATCH;
 use super::{Unsupported, WideError};
 
@@ -17,32 +19,49 @@ use super::{Unsupported, WideError};
 struct Fold<'k> {
     reduction: &'k Reduction,
     dtype: DType,
+    /// The size of the first value's elements.
+    size: Size,
     /// The place of the partial results of the first value.
     values: i32,
     /// The place of the partial results of the second, which is a 64-bit index.
     indices: Option<i32>,
 }
 
-/// How partial results lie in the frame: powers of two of bytes from one virtual lane to the next.
-#[derive(Clone, Copy)]
-struct Layout {
-    value_shift: i32,
-    index_shift: i32,
+/// How partial results lie in the frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Side by side.
+    Elements,
+    /// A vector each, of as many 64-bit indices as there are lanes.
+    Vectors,
+}
+
+impl Layout {
+    /// The power of two of bytes from one virtual lane to the next.
+    fn value_shift(self, size: Size) -> i32 {
+        if self == Self::Elements { size.shift() } else { 6 }
+    }
+
+    /// The same of indices.
+    fn index_shift(self, lanes: usize) -> i32 {
+        if self == Self::Elements { 3 } else { (8 * lanes).trailing_zeros() as i32 }
+    }
 }
 
 impl<'k> Emitter<'k> {
     /// A reduction outside of vectorised loops.
     pub(super) fn vector_reduce(&mut self, l: &'k Loop, lanes: usize, varying: Vec<bool>) -> Result<(), WideError> {
-        let width = self.width.lanes();
-        let layout = Layout { value_shift: 2, index_shift: 3 };
+        let width = self.lanes();
+        let layout = Layout::Elements;
         // The tree reads and writes whole vectors, and so beyond the last virtual lane.
-        let folds = self.folds(l, (lanes + width).div_ceil(16), (lanes + width).div_ceil(8))?;
+        let vectors = |size: Size| ((lanes + width) * size.bytes() as usize).div_ceil(64);
+        let folds = self.folds(l, vectors, vectors(Size::Eight))?;
         let (from, to) = self.range(&l.extent)?;
         let mask = lanes as i64 - 1;
         self.vector_loop(l, from, to, width.min(lanes), varying.clone(), |e| {
             folds.iter().try_for_each(|f| e.take(f, layout, from, mask, true))
         })?;
-        if lanes >= width && folds.iter().all(|f| f.indices.is_none()) {
+        if lanes >= width && folds.iter().all(|f| f.indices.is_none() && f.size == self.size) {
             return self.register_tree(&folds, lanes);
         }
         if lanes > 1 {
@@ -57,10 +76,17 @@ impl<'k> Emitter<'k> {
         }
         for fold in &folds {
             if let [value, rest @ ..] = fold.reduction.results.as_slice() {
-                let v = self.segment.push(Op::Splat(fold.values), &[]);
+                let v = self.segment.push(Op::Splat(fold.values), fold.size, &[]);
                 self.define(*value, v);
-                if let (Some(index), Some(place)) = (rest.first(), fold.indices) {
-                    self.set(*index, Place::Wide(Wide { offset: place, varying: false }));
+                match (rest.first(), fold.indices) {
+                    (Some(index), Some(place)) if self.size == Size::Eight => {
+                        let v = self.segment.push(Op::Splat(place), Size::Eight, &[]);
+                        self.define(*index, v);
+                    }
+                    (Some(index), Some(place)) => {
+                        self.set(*index, Place::Wide(Wide { offset: place, varying: false }));
+                    }
+                    (_, _) => {}
                 }
             }
         }
@@ -70,9 +96,8 @@ impl<'k> Emitter<'k> {
 
     /// A reduction whose iterations run one by one.
     pub(super) fn sequential_reduce(&mut self, l: &'k Loop, lanes: usize) -> Result<(), WideError> {
-        let width = self.width.lanes();
-        let layout = Layout { value_shift: 6, index_shift: (8 * width).trailing_zeros() as i32 };
-        let folds = self.folds(l, lanes, (8 * width * lanes).div_ceil(64))?;
+        let layout = Layout::Vectors;
+        let folds = self.folds(l, |_| lanes, (8 * self.lanes() * lanes).div_ceil(64))?;
         let (from, to) = self.range(&l.extent)?;
         let mask = lanes as i64 - 1;
         self.counted(l, from, to, |e| folds.iter().try_for_each(|f| e.take(f, layout, from, mask, false)))?;
@@ -85,15 +110,21 @@ impl<'k> Emitter<'k> {
                 self.set(*value, Place::Home(fold.values));
                 if let (Some(index), Some(place)) = (rest.first(), fold.indices) {
                     let varying = self.var_varies(*index);
-                    self.set(*index, Place::Wide(Wide { offset: place, varying }));
+                    let wide = Place::Wide(Wide { offset: place, varying });
+                    self.set(*index, if self.size == Size::Eight { Place::Home(place) } else { wide });
                 }
             }
         }
         Ok(())
     }
 
-    /// Places for partial results, filled with identities.
-    fn folds(&mut self, l: &'k Loop, value_vectors: usize, index_vectors: usize) -> Result<Vec<Fold<'k>>, WideError> {
+    /// Places for partial results, filled with identities, with how many times 64 bytes values of a size take, and indices.
+    fn folds(
+        &mut self,
+        l: &'k Loop,
+        value_vectors: impl Fn(Size) -> usize,
+        index_vectors: usize,
+    ) -> Result<Vec<Fold<'k>>, WideError> {
         let mut folds = Vec::new();
         for reduction in &l.reductions {
             let combiner = reduction.combiner;
@@ -101,20 +132,20 @@ impl<'k> Emitter<'k> {
                 return Err(WideError::Invalid("a reduction with the wrong number of values"));
             };
             let dtype = self.dtype(*first)?;
-            if dtype == DType::I64 {
+            if dtype == DType::I64 && self.size == Size::Four {
                 return Err(Unsupported::Reduction { combiner, dtype }.into());
             }
             let identity = combiner.identity(dtype);
-            let bits = identity.first().map_or(0, |l| l.bits()[0] as u32);
-            let bits = if dtype == DType::Bool { bits.wrapping_neg() } else { bits };
-            let values = self.frame.vectors(value_vectors);
-            self.v_constant(SCRATCH, bits);
-            self.fill(values, value_vectors)?;
+            let bits = identity.first().map_or(0, |l| self.element_bits(l));
+            let size = self.size_of(dtype);
+            let values = self.frame.vectors(value_vectors(size));
+            self.v_constant(size, SCRATCH, bits);
+            self.fill(values, value_vectors(size))?;
             let indices = (combiner.arity() == 2).then(|| self.frame.vectors(index_vectors));
             if let Some(place) = indices {
                 self.fill_words(place, 8 * index_vectors, i64::MAX)?;
             }
-            folds.push(Fold { reduction, dtype, values, indices });
+            folds.push(Fold { reduction, dtype, size, values, indices });
         }
         Ok(folds)
     }
@@ -128,21 +159,29 @@ impl<'k> Emitter<'k> {
         mask: i64,
         active: bool,
     ) -> Result<(), WideError> {
-        let old_at = At { offset: fold.values, counter, plus: None, mask, shift: layout.value_shift };
-        let old = self.segment.push(Op::Partial(old_at), &[]);
+        let at = |offset, shift| At { offset, counter, plus: None, mask, shift };
+        let old_at = at(fold.values, layout.value_shift(fold.size));
+        let old = self.segment.push(Op::Partial(old_at), fold.size, &[]);
         let value = fold.reduction.values.first().copied().ok_or(WideError::Invalid("a reduction without values"))?;
         let value = self.value(value)?;
         let sum = match (fold.indices, fold.reduction.values.get(1)) {
             (Some(indices), Some(index)) => {
-                let Place::Wide(index) = self.place(*index)? else {
-                    return Err(WideError::Invalid("an argument reduction without index"));
-                };
-                let first = At { offset: indices, counter, plus: None, mask, shift: layout.index_shift };
-                self.pick(fold, old, value, first, Index::Wide(index))
+                let first = at(indices, layout.index_shift(self.lanes()));
+                match self.place(*index)? {
+                    Place::Wide(index) => self.pick(fold, old, value, first, Index::Wide(index)),
+                    _ => {
+                        let old_index = self.segment.push(Op::Partial(first), Size::Eight, &[]);
+                        let index = self.value(*index)?;
+                        let (sum, index) = self.pick_vector(fold, [old, value], [old_index, index]);
+                        self.segment.push(Op::KeepPartial(first, active), Size::Eight, &[index]);
+                        sum
+                    }
+                }
             }
             (_, _) => self.combine(fold, old, value)?,
         };
-        self.segment.push(Op::KeepPartial(old_at, active), &[sum]);
+        let sum = self.canonical(fold.dtype, sum);
+        self.segment.push(Op::KeepPartial(old_at, active), fold.size, &[sum]);
         Ok(())
     }
 
@@ -165,18 +204,27 @@ impl<'k> Emitter<'k> {
         self.repeat(counter, width, step, |e| {
             for fold in folds {
                 let at = |offset, plus, shift| At { offset, counter, plus, mask: -1, shift };
-                let low_at = at(fold.values, None, layout.value_shift);
-                let low = e.segment.push(Op::Partial(low_at), &[]);
-                let high = e.segment.push(Op::Partial(at(fold.values, Some(width), layout.value_shift)), &[]);
+                let (shift, size) = (layout.value_shift(fold.size), fold.size);
+                let low_at = at(fold.values, None, shift);
+                let low = e.segment.push(Op::Partial(low_at), size, &[]);
+                let high = e.segment.push(Op::Partial(at(fold.values, Some(width), shift)), size, &[]);
+                let shift = layout.index_shift(e.lanes());
                 let sum = match fold.indices {
+                    Some(indices) if e.size == Size::Eight => {
+                        let (first, second) = (at(indices, None, shift), at(indices, Some(width), shift));
+                        let [a, b] = [first, second].map(|at| e.segment.push(Op::Partial(at), Size::Eight, &[]));
+                        let (sum, index) = e.pick_vector(fold, [low, high], [a, b]);
+                        e.segment.push(Op::KeepPartial(first, false), Size::Eight, &[index]);
+                        sum
+                    }
                     Some(indices) => {
-                        let first = at(indices, None, layout.index_shift);
-                        let second = at(indices, Some(width), layout.index_shift);
+                        let (first, second) = (at(indices, None, shift), at(indices, Some(width), shift));
                         e.pick(fold, low, high, first, Index::At(second))
                     }
                     None => e.combine(fold, low, high)?,
                 };
-                e.segment.push(Op::KeepPartial(low_at, false), &[sum]);
+                let sum = e.canonical(fold.dtype, sum);
+                e.segment.push(Op::KeepPartial(low_at, false), size, &[sum]);
             }
             Ok(())
         })?;
@@ -188,10 +236,11 @@ impl<'k> Emitter<'k> {
 
     /// The same in registers, where the virtual lanes fill vectors.
     fn register_tree(&mut self, folds: &[Fold<'k>], lanes: usize) -> Result<(), WideError> {
-        let width = self.width.lanes();
+        let width = self.lanes();
         for fold in folds {
-            let place = |i: usize| fold.values + (4 * width * i) as i32;
-            let mut vectors: Vec<V> = (0..lanes / width).map(|i| self.segment.home(place(i))).collect();
+            let place = |i: usize| fold.values + (i as u32 * self.width.bytes()) as i32;
+            let places: Vec<i32> = (0..lanes / width).map(place).collect();
+            let mut vectors: Vec<V> = places.into_iter().map(|p| self.segment.home(p, fold.size)).collect();
             while vectors.len() > 1 {
                 let high = vectors.split_off(vectors.len() / 2);
                 for (low, high) in vectors.iter_mut().zip(high) {
@@ -201,11 +250,11 @@ impl<'k> Emitter<'k> {
             let (Some(mut v), Some(result)) = (vectors.pop(), fold.reduction.results.first()) else { continue };
             let mut n = width / 2;
             while n > 0 {
-                let high = self.segment.push(Op::Rotate(n as u8), &[v]);
+                let high = self.segment.push(Op::Rotate(n as u8), fold.size, &[v]);
                 v = self.combine(fold, v, high)?;
                 n /= 2;
             }
-            let v = self.segment.push(Op::First, &[v]);
+            let v = self.segment.push(Op::First, fold.size, &[v]);
             self.define(*result, v);
         }
         // Partial results are values of the frame only until the next run of this loop.
@@ -220,24 +269,40 @@ impl<'k> Emitter<'k> {
 
     /// The value of the candidate that wins: a NaN before any number, then the better one, then the lesser index.
     fn pick(&mut self, fold: &Fold<'k>, a: V, b: V, first: At, second: Index) -> V {
+        let [certain, tie] = self.contest(fold, a, b);
+        let s = &mut self.segment;
+        let wins = s.push(Op::Each(Each::Pick { first, second }, true), Size::Four, &[certain, tie]);
+        s.select(wins, a, b)
+    }
+
+    /// The same with its index, both as vectors.
+    fn pick_vector(&mut self, fold: &Fold<'k>, [a, b]: [V; 2], [index_a, index_b]: [V; 2]) -> (V, V) {
+        let [certain, tie] = self.contest(fold, a, b);
+        let s = &mut self.segment;
+        let earlier = s.compare(Order::Le, Element::Signed(Size::Eight), index_a, index_b);
+        let tie = s.mask(tie, Size::Eight);
+        let tie = s.bin(Bin::And, tie, earlier);
+        let certain = s.mask(certain, Size::Eight);
+        let wins = s.bin(Bin::Or, certain, tie);
+        (s.select(wins, a, b), s.select(wins, index_a, index_b))
+    }
+
+    /// Where the first of two candidates certainly wins, and where the lesser index decides.
+    fn contest(&mut self, fold: &Fold<'k>, a: V, b: V) -> [V; 2] {
         let max = fold.reduction.combiner == Combiner::ArgMax;
         let s = &mut self.segment;
         let (mut certain, mut tie);
-        match fold.dtype.kind() {
-            Kind::Bool => {
+        match element(fold.dtype) {
+            None => {
+                let (a, b) = s.alike(a, b);
                 certain = if max { s.bin(Bin::AndNot, b, a) } else { s.bin(Bin::AndNot, a, b) };
                 let differ = s.bin(Bin::Xor, a, b);
                 tie = s.not(differ);
             }
-            Kind::Float | Kind::Signed | Kind::Unsigned | Kind::Complex => {
-                let element = match fold.dtype.kind() {
-                    Kind::Float => Element::F32,
-                    Kind::Unsigned => Element::Unsigned,
-                    Kind::Signed | Kind::Bool | Kind::Complex => Element::Signed,
-                };
+            Some(element) => {
                 certain = s.compare(if max { Order::Gt } else { Order::Lt }, element, a, b);
                 tie = s.compare(Order::Eq, element, a, b);
-                if element == Element::F32 {
+                if element.is_float() {
                     let a_is_nan = s.compare(Order::Unordered, element, a, a);
                     let b_is_nan = s.compare(Order::Unordered, element, b, b);
                     let only_a = s.bin(Bin::AndNot, b_is_nan, a_is_nan);
@@ -247,8 +312,7 @@ impl<'k> Emitter<'k> {
                 }
             }
         }
-        let wins = s.push(Op::Each(Each::Pick { first, second }, true), &[certain, tie]);
-        s.select(wins, a, b)
+        [certain, tie]
     }
 
     /// Where a vector of partial results is; changes `rax`.
@@ -279,7 +343,7 @@ impl<'k> Emitter<'k> {
 
     /// Fills vectors of 64 bytes from the scratch register.
     fn fill(&mut self, place: i32, vectors: usize) -> Result<(), WideError> {
-        let step = 4 * self.width.lanes() as i32;
+        let step = self.width.bytes() as i32;
         self.each_offset(64 * vectors, step, |e| {
             let to = indexed(Register::RSP, Register::R15, 1, place);
             e.v_store(to, SCRATCH);

@@ -4,41 +4,69 @@ use lehr_ir::dim::{Dim, Symbol};
 use lehr_ir::kernel::{AxisKind, Expr, Guard, Kernel, Loop, Memory, Stmt, Var};
 
 /// For each variable the number of the statement that uses it last. Statements are numbered in order, and a loop has a number at its end
-/// too, where its reductions take their values.
-pub(super) fn last_uses(kernel: &Kernel) -> Vec<u32> {
-    fn block(stmts: &[Stmt], number: &mut u32, last: &mut [u32]) {
+/// too, where its reductions take their values. Uses in indices count where asked for.
+pub(super) fn last_uses(kernel: &Kernel, in_indices: bool) -> Vec<u32> {
+    let mut uses = Uses { last: vec![0; kernel.vars.len()], number: 0, in_indices };
+    uses.block(&kernel.body.body);
+    uses.last
+}
+
+struct Uses {
+    last: Vec<u32>,
+    number: u32,
+    in_indices: bool,
+}
+
+impl Uses {
+    fn block(&mut self, stmts: &[Stmt]) {
         for stmt in stmts {
-            let now = *number;
-            *number += 1;
-            let mut note = |v: &Var, at: u32| {
-                if let Some(slot) = last.get_mut(v.0 as usize) {
-                    *slot = at;
-                }
-            };
+            let now = self.number;
+            self.number += 1;
             match stmt {
                 Stmt::Let { expr, .. } => match expr {
-                    Expr::Const(_) | Expr::Index(_) => {}
-                    Expr::Load { other, .. } => other.iter().for_each(|v| note(v, now)),
-                    Expr::Apply(_, args) => args.iter().for_each(|v| note(v, now)),
-                },
-                Stmt::Store { value, .. } => note(value, now),
-                Stmt::If { body, .. } => block(body, number, last),
-                Stmt::Loop(l) => {
-                    block(&l.body, number, last);
-                    let end = *number;
-                    *number += 1;
-                    for v in l.reductions.iter().flat_map(|r| &r.values) {
-                        if let Some(slot) = last.get_mut(v.0 as usize) {
-                            *slot = end;
-                        }
+                    Expr::Const(_) => {}
+                    Expr::Index(dim) => self.dim(dim, now),
+                    Expr::Load { index, guard, other, .. } => {
+                        self.access(index, guard, now);
+                        other.iter().for_each(|v| self.note(*v, now));
                     }
+                    Expr::Apply(_, args) => args.iter().for_each(|v| self.note(*v, now)),
+                },
+                Stmt::Store { value, index, guard, .. } => {
+                    self.access(index, guard, now);
+                    self.note(*value, now);
+                }
+                Stmt::If { guard, body } => {
+                    // The guard is looked at when what is before it has been emitted.
+                    guard.0.iter().for_each(|d| self.dim(d, now + 1));
+                    self.block(body);
+                }
+                Stmt::Loop(l) => {
+                    self.block(&l.body);
+                    let end = self.number;
+                    self.number += 1;
+                    l.reductions.iter().flat_map(|r| &r.values).for_each(|v| self.note(*v, end));
                 }
             }
         }
     }
-    let mut last = vec![0; kernel.vars.len()];
-    block(&kernel.body.body, &mut 0, &mut last);
-    last
+
+    fn access(&mut self, index: &Dim, guard: &Guard, at: u32) {
+        self.dim(index, at);
+        guard.0.iter().for_each(|d| self.dim(d, at));
+    }
+
+    fn dim(&mut self, dim: &Dim, at: u32) {
+        if self.in_indices {
+            dim.symbols().filter_map(|s| Var::from_symbol(&s)).for_each(|v| self.note(v, at));
+        }
+    }
+
+    fn note(&mut self, v: Var, at: u32) {
+        if let Some(slot) = self.last.get_mut(v.0 as usize) {
+            *slot = at;
+        }
+    }
 }
 
 /// For each variable whether it differs from lane to lane if a loop is vectorised; `None` where it cannot be:

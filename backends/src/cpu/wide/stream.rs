@@ -10,9 +10,11 @@ use lehr_ir::dim::Dim;
 use lehr_ir::kernel::{AxisKind, Loop, Memory, Stmt};
 
 use super::WideError;
-use super::assembler::{Label, at, frame, indexed};
+use super::assembler::{Label, Src, at, frame, indexed};
 use super::emitter::Emitter;
-use super::segment::{Access, At, Node, Op, Step, V};
+use super::segment::{Access, At, Bin, Node, Op, Step, V};
+use super::size::Size;
+use super::vector::SCRATCH;
 
 /// General registers that hold pointers.
 const POINTERS: [Register; 8] = [
@@ -57,7 +59,7 @@ pub(super) enum Base {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fixed {
     /// These bits in every element.
-    Const(u32),
+    Const(u64),
     /// A vector of the frame.
     Vector(i32),
 }
@@ -87,16 +89,17 @@ pub(super) enum Group {
 impl<'k> Emitter<'k> {
     /// Whether these operations can be a stream, in groups of so many lanes.
     pub(super) fn is_stream(&self, nodes: &[Node<'k>], group: usize) -> bool {
-        let width = self.width.lanes();
+        let width = self.lanes();
         group == width
             && nodes.iter().all(|n| match &n.op {
                 Op::Const(_) | Op::Home(_) | Op::Splat(_) | Op::Bin(_) | Op::Un(_) => true,
-                Op::Compare(..) | Op::Fma | Op::Select | Op::Choose(..) => true,
+                Op::Compare(..) | Op::Fma | Op::Select(_) | Op::Choose(..) => true,
+                Op::Counter | Op::Uniform(_) => true,
                 Op::Load(access) => access.step == Step::Same || access.step == Step::Unit,
-                Op::Store(access) => access.step == Step::Unit && access.guard.is_always(),
+                Op::Store(access) => access.step == Step::Unit && (access.granted || access.guard.is_always()),
                 Op::Partial(at) | Op::KeepPartial(at, _) => {
                     let lanes = at.mask + 1;
-                    at.shift == 2
+                    at.shift == n.size.shift()
                         && at.plus.is_none()
                         && (width as i64..=(MOST_PARTIALS * width) as i64).contains(&lanes)
                 }
@@ -127,7 +130,7 @@ impl<'k> Emitter<'k> {
         let (stream, saved) = self.prepare(l, nodes)?;
         let aligned = to_align(&stream, l);
         let (whole, rest) = self.groups(&stream, l, aligned.is_some());
-        let width = self.width.lanes() as i32;
+        let width = self.lanes() as i32;
         self.asm.rm(Code::Mov_r64_rm64, counter, frame(from));
         let (main, masked) = (self.asm.label(), self.asm.label());
         if let Some(address) = aligned {
@@ -178,7 +181,7 @@ impl<'k> Emitter<'k> {
         self.asm.rm(Code::Lea_r64_m, Register::R14, first);
         self.asm.r(Code::Neg_rm64, Register::R14);
         // Fewer elements than a vector has, whatever their size.
-        let vector = self.width.lanes() as i32 * address.size as i32;
+        let vector = self.lanes() as i32 * address.size as i32;
         self.asm.ri(Code::And_rm64_imm32, Register::R14, vector - 1);
         self.asm.ri(Code::Shr_rm64_imm8, Register::R14, address.size.trailing_zeros() as i32);
         self.asm.jump(Code::Je_rel32_64, main);
@@ -191,7 +194,7 @@ impl<'k> Emitter<'k> {
 
     /// How many groups the main loop runs at a time, 0 for no main loop, and whether anything may be left.
     fn groups(&self, stream: &Stream<'k, '_>, l: &Loop, aligned: bool) -> (usize, bool) {
-        let width = self.width.lanes() as i64;
+        let width = self.lanes() as i64;
         let ops = stream.varies.iter().filter(|v| **v).count().max(1);
         let least = stream.partials.max(1);
         let mut groups = least;
@@ -227,14 +230,15 @@ impl<'k> Emitter<'k> {
         for (i, node) in nodes.iter().enumerate() {
             stream.varies[i] = match &node.op {
                 Op::Load(access) => access.step != Step::Same,
-                Op::Store(_) | Op::Partial(_) | Op::KeepPartial(..) => true,
+                Op::Store(_) | Op::Partial(_) | Op::KeepPartial(..) | Op::Counter => true,
                 _ => node.args.iter().any(|a| stream.varies[a.0 as usize]),
             };
             if let Op::Partial(at) = &node.op {
-                stream.partials = stream.partials.max((at.mask as usize + 1) / self.width.lanes());
+                stream.partials = stream.partials.max((at.mask as usize + 1) / self.lanes());
             }
         }
         let saved = self.ahead(&mut stream)?;
+        self.place_stream_vars(&stream);
         self.pointers(l, &mut stream)?;
         Ok((stream, saved))
     }
@@ -254,18 +258,40 @@ impl<'k> Emitter<'k> {
             }
             let args = node.args.iter().map(|a| moved[a.0 as usize]).collect();
             moved[i] = V(nodes.len() as u32);
-            nodes.push(Node { op: node.op.clone(), args });
+            nodes.push(Node { op: node.op.clone(), size: node.size, args, values: node.values });
             if used[i] && stream.fixed[i].is_none() {
                 let place = self.frame.take_vector();
                 stream.fixed[i] = Some(Fixed::Vector(place));
                 saved.push(place);
-                nodes.push(Node { op: Op::Save(place), args: smallvec::smallvec![moved[i]] });
+                nodes.push(Node::new(Op::Save(place), node.size, smallvec::smallvec![moved[i]]));
             }
         }
         if !saved.is_empty() {
             self.emit_nodes(&nodes)?;
         }
         Ok(saved)
+    }
+
+    /// Tells index expressions where the variables are that the loop's take, none of which varies.
+    fn place_stream_vars(&mut self, stream: &Stream<'k, '_>) {
+        self.index_vars.clear();
+        for (node, _) in stream.nodes.iter().zip(&stream.varies).filter(|(_, varies)| **varies) {
+            for (var, v) in node.index_vars() {
+                let place = match stream.fixed[v.0 as usize] {
+                    Some(Fixed::Vector(place)) => place,
+                    Some(Fixed::Const(bits)) => {
+                        let place = self.frame.words(1);
+                        self.asm.constant(Register::RAX, bits.cast_signed());
+                        self.asm.mr(Code::Mov_rm64_r64, frame(place), Register::RAX);
+                        place
+                    }
+                    None => continue,
+                };
+                if self.index_vars.iter().all(|(known, _)| *known != var) {
+                    self.index_vars.push((var, place));
+                }
+            }
+        }
     }
 
     /// The addresses of all accesses; those that differ by a constant share a pointer.
@@ -308,7 +334,7 @@ impl<'k> Emitter<'k> {
 
     /// A memory operand of a group; changes `rax` where the pointer is in the frame.
     pub(super) fn stream_memory(&mut self, address: Address, group: Group) -> iced_x86::MemoryOperand {
-        let lanes = self.width.lanes() as i32;
+        let lanes = self.lanes() as i32;
         let group = if let Group::Whole(group) = group { group as i32 } else { 0 };
         let offset = address.offset + group * lanes * address.size as i32;
         let base = match address.base {
@@ -321,16 +347,25 @@ impl<'k> Emitter<'k> {
         indexed(base, Register::R15, address.size, offset)
     }
 
+    /// The axis in each lane of a group.
+    pub(super) fn stream_counter(&mut self, d: u8, group: Group) {
+        let before = if let Group::Whole(group) = group { (group * self.lanes()) as i32 } else { 0 };
+        self.asm.rm(Code::Lea_r64_m, Register::RAX, at(Register::R15, before));
+        self.v_splat_register(Size::Eight, SCRATCH, Register::RAX);
+        let numbers = Src::Memory(frame(self.counter_numbers));
+        self.v_bin_with(Bin::IAdd, Size::Eight, d, SCRATCH, numbers);
+    }
+
     /// The partial results that a masked group folds into.
     pub(super) fn stream_partial(&mut self, at_: &At) -> iced_x86::MemoryOperand {
         self.asm.rr(Code::Mov_r64_rm64, Register::RAX, Register::R15);
         self.asm.ri(Code::And_rm64_imm32, Register::RAX, at_.mask as i32);
-        indexed(Register::RSP, Register::RAX, 4, at_.offset)
+        indexed(Register::RSP, Register::RAX, 1 << at_.shift, at_.offset)
     }
 
     /// A whole vector of partial results in the frame.
-    pub(super) fn whole_partial(&self, offset: i32, i: usize) -> iced_x86::MemoryOperand {
-        at(Register::RSP, offset + (i * 4 * self.width.lanes()) as i32)
+    pub(super) fn whole_partial(&self, offset: i32, size: Size, i: usize) -> iced_x86::MemoryOperand {
+        at(Register::RSP, offset + (i * self.lanes()) as i32 * size.bytes() as i32)
     }
 }
 

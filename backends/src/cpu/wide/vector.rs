@@ -1,27 +1,28 @@
 //! Vector instructions of both widths.
 //!
 //! Vector registers 0 and 1 are scratch. AVX-512 keeps the mask of the active lanes in k1 and compares into k2;
-//! AVX2 keeps the mask in vector register 15.
+//! AVX2 keeps the mask in vector register 15, and in 14 the mask of four-byte elements where there are wider ones.
 
 use iced_x86::{Code, MemoryOperand, Register};
 
 use super::Width;
 use super::assembler::{Src, frame};
+use super::codes::{self, Codes, Fma, Halves};
 use super::emitter::Emitter;
 use super::segment::{Bin, Element, Order, Un};
+use super::size::Size;
 
 /// A scratch register.
 pub(super) const SCRATCH: u8 = 0;
 /// Another scratch register.
 pub(super) const SCRATCH_2: u8 = 1;
-/// The mask of AVX2.
-const MASK: u8 = 15;
 
 /// The registers that values may have.
-pub(super) fn allocatable(width: Width) -> std::ops::Range<u8> {
-    match width {
-        Width::Avx2 => 2..MASK,
-        Width::Avx512 => 2..32,
+pub(super) fn allocatable(width: Width, size: Size) -> std::ops::Range<u8> {
+    match (width, size) {
+        (Width::Avx2, Size::Four) => 2..15,
+        (Width::Avx2, Size::Eight) => 2..14,
+        (Width::Avx512, _) => 2..32,
     }
 }
 
@@ -34,7 +35,19 @@ impl Emitter<'_> {
         }
     }
 
-    fn code(&self, avx512: Code, avx2: Code) -> Code {
+    /// The low half of a vector register.
+    pub(super) fn half(&self, n: u8) -> Register {
+        match self.width {
+            Width::Avx2 => Register::XMM0 + u32::from(n),
+            Width::Avx512 => Register::YMM0 + u32::from(n),
+        }
+    }
+
+    pub(super) fn code(&self, avx512: Code, avx2: Code) -> Code {
+        self.of((avx512, avx2))
+    }
+
+    fn of(&self, (avx512, avx2): Codes) -> Code {
         match self.width {
             Width::Avx2 => avx2,
             Width::Avx512 => avx512,
@@ -58,54 +71,42 @@ impl Emitter<'_> {
         self.asm.mr(code, to, self.vector(a));
     }
 
-    /// Loads the active lanes, zero elsewhere.
-    pub(super) fn v_load_active(&mut self, d: u8, from: MemoryOperand) {
-        let d = self.vector(d);
-        match self.width {
-            Width::Avx512 => self.asm.masked_load(Code::EVEX_Vmovups_zmm_k1z_zmmm512, d, from),
-            Width::Avx2 => self.asm.rrm(Code::VEX_Vmaskmovps_ymm_ymm_m256, d, Register::YMM15, from),
-        }
-    }
-
-    /// Stores the active lanes.
-    pub(super) fn v_store_active(&mut self, to: MemoryOperand, a: u8) {
-        let a = self.vector(a);
-        match self.width {
-            Width::Avx512 => self.asm.masked_store(Code::EVEX_Vmovups_zmmm512_k1z_zmm, to, a),
-            Width::Avx2 => self.asm.mrr(Code::VEX_Vmaskmovps_m256_ymm_ymm, to, Register::YMM15, a),
-        }
-    }
-
-    /// Stores the first element.
-    pub(super) fn v_store_first(&mut self, to: MemoryOperand, a: u8) {
-        self.v_move(SCRATCH, a);
-        self.asm.mr(Code::VEX_Vmovss_m32_xmm, to, Register::XMM0);
-    }
-
     /// One element of memory in every element.
-    pub(super) fn v_splat(&mut self, d: u8, from: MemoryOperand) {
-        let code = self.code(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_m32);
-        self.asm.rm(code, self.vector(d), from);
+    pub(super) fn v_splat(&mut self, size: Size, d: u8, from: MemoryOperand) {
+        let codes = match size {
+            Size::Four => (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_m32),
+            Size::Eight => (Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64, Code::VEX_Vbroadcastsd_ymm_m64),
+        };
+        self.asm.rm(self.of(codes), self.vector(d), from);
     }
 
-    /// The low half of `rax` in every element.
-    pub(super) fn v_splat_eax(&mut self, d: u8) {
+    /// A general register, of which four bytes may count, in every element.
+    pub(super) fn v_splat_register(&mut self, size: Size, d: u8, from: Register) {
         let d = self.vector(d);
-        match self.width {
-            Width::Avx512 => self.asm.rr(Code::EVEX_Vpbroadcastd_zmm_k1z_r32, d, Register::EAX),
-            Width::Avx2 => {
-                self.asm.rr(Code::VEX_Vmovd_xmm_rm32, Register::XMM0, Register::EAX);
+        let from = if size == Size::Four { low_half(from) } else { from };
+        match (self.width, size) {
+            (Width::Avx512, Size::Four) => self.asm.rr(Code::EVEX_Vpbroadcastd_zmm_k1z_r32, d, from),
+            (Width::Avx512, Size::Eight) => self.asm.rr(Code::EVEX_Vpbroadcastq_zmm_k1z_r64, d, from),
+            (Width::Avx2, Size::Four) => {
+                self.asm.rr(Code::VEX_Vmovd_xmm_rm32, Register::XMM0, from);
                 self.asm.rr(Code::VEX_Vpbroadcastd_ymm_xmmm32, d, Register::XMM0);
+            }
+            (Width::Avx2, Size::Eight) => {
+                self.asm.rr(Code::VEX_Vmovq_xmm_rm64, Register::XMM0, from);
+                self.asm.rr(Code::VEX_Vpbroadcastq_ymm_xmmm64, d, Register::XMM0);
             }
         }
     }
 
-    pub(super) fn v_constant(&mut self, d: u8, bits: u32) {
+    pub(super) fn v_constant(&mut self, size: Size, d: u8, bits: u64) {
         if bits == 0 {
-            return self.v_bin(Bin::Xor, d, d, d);
+            return self.v_bin(Bin::Xor, size, d, d, d);
         }
-        self.asm.ri(Code::Mov_rm32_imm32, Register::EAX, bits as i32);
-        self.v_splat_eax(d);
+        match size {
+            Size::Four => self.asm.ri(Code::Mov_rm32_imm32, Register::EAX, bits as i32),
+            Size::Eight => self.asm.constant(Register::RAX, bits.cast_signed()),
+        }
+        self.v_splat_register(size, d, Register::RAX);
     }
 
     /// Makes the lanes below `r14` the active ones; there are at most as many as a vector has.
@@ -120,140 +121,152 @@ impl Emitter<'_> {
                 let numbers = frame(self.lane_numbers);
                 self.asm.rr(Code::VEX_Vmovd_xmm_rm32, Register::XMM0, Register::R14D);
                 self.asm.rr(Code::VEX_Vpbroadcastd_ymm_xmmm32, Register::YMM0, Register::XMM0);
-                self.asm.rrm(Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, Register::YMM15, Register::YMM0, numbers);
+                if self.size == Size::Four {
+                    self.asm.rrm(Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, Register::YMM15, Register::YMM0, numbers);
+                } else {
+                    self.asm.rrm(Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, Register::YMM14, Register::YMM0, numbers);
+                    self.asm.rr(Code::VEX_Vpmovsxdq_ymm_xmmm128, Register::YMM15, Register::XMM14);
+                }
             }
         }
     }
 
-    pub(super) fn v_bin(&mut self, op: Bin, d: u8, a: u8, b: u8) {
+    pub(super) fn v_bin(&mut self, op: Bin, size: Size, d: u8, a: u8, b: u8) {
         let b = Src::Register(self.vector(b));
-        self.v_bin_with(op, d, a, b);
+        self.v_bin_with(op, size, d, a, b);
     }
 
     /// The same with its second operand anywhere.
-    pub(super) fn v_bin_with(&mut self, op: Bin, d: u8, a: u8, b: Src) {
-        let (avx512, avx2) = match op {
-            Bin::Add => (Code::EVEX_Vaddps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vaddps_ymm_ymm_ymmm256),
-            Bin::Sub => (Code::EVEX_Vsubps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vsubps_ymm_ymm_ymmm256),
-            Bin::Mul => (Code::EVEX_Vmulps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vmulps_ymm_ymm_ymmm256),
-            Bin::Div => (Code::EVEX_Vdivps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vdivps_ymm_ymm_ymmm256),
-            Bin::Max => (Code::EVEX_Vmaxps_zmm_k1z_zmm_zmmm512b32_sae, Code::VEX_Vmaxps_ymm_ymm_ymmm256),
-            Bin::Min => (Code::EVEX_Vminps_zmm_k1z_zmm_zmmm512b32_sae, Code::VEX_Vminps_ymm_ymm_ymmm256),
-            // AVX2 has none, and segments for it make none.
-            Bin::Scale => (Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er, Code::INVALID),
-            Bin::IAdd => (Code::EVEX_Vpaddd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpaddd_ymm_ymm_ymmm256),
-            Bin::ISub => (Code::EVEX_Vpsubd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsubd_ymm_ymm_ymmm256),
-            Bin::IMul => (Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpmulld_ymm_ymm_ymmm256),
-            Bin::MaxS => (Code::EVEX_Vpmaxsd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpmaxsd_ymm_ymm_ymmm256),
-            Bin::MaxU => (Code::EVEX_Vpmaxud_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpmaxud_ymm_ymm_ymmm256),
-            Bin::MinS => (Code::EVEX_Vpminsd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpminsd_ymm_ymm_ymmm256),
-            Bin::MinU => (Code::EVEX_Vpminud_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpminud_ymm_ymm_ymmm256),
-            Bin::And => (Code::EVEX_Vpandd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpand_ymm_ymm_ymmm256),
-            Bin::Or => (Code::EVEX_Vpord_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpor_ymm_ymm_ymmm256),
-            Bin::Xor => (Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpxor_ymm_ymm_ymmm256),
-            Bin::AndNot => (Code::EVEX_Vpandnd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpandn_ymm_ymm_ymmm256),
-            Bin::Shl => (Code::EVEX_Vpsllvd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsllvd_ymm_ymm_ymmm256),
-            Bin::ShrU => (Code::EVEX_Vpsrlvd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsrlvd_ymm_ymm_ymmm256),
-            Bin::ShrS => (Code::EVEX_Vpsravd_zmm_k1z_zmm_zmmm512b32, Code::VEX_Vpsravd_ymm_ymm_ymmm256),
-        };
-        self.asm.rrs(self.code(avx512, avx2), self.vector(d), self.vector(a), b);
+    pub(super) fn v_bin_with(&mut self, op: Bin, size: Size, d: u8, a: u8, b: Src) {
+        self.asm.rrs(self.of(codes::bin(op, size)), self.vector(d), self.vector(a), b);
     }
 
-    pub(super) fn v_un(&mut self, op: Un, d: u8, a: u8) {
-        let (r, s) = (self.vector(d), self.vector(a));
-        let round = self.code(Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae, Code::VEX_Vroundps_ymm_ymmm256_imm8);
-        // Rounding modes, with the inexact exception suppressed.
-        match op {
-            Un::Round => return self.asm.rri(round, r, s, 8),
-            Un::Floor => return self.asm.rri(round, r, s, 9),
-            Un::Ceil => return self.asm.rri(round, r, s, 10),
-            Un::Trunc => return self.asm.rri(round, r, s, 11),
-            Un::Shl(n) => {
-                let code = self.code(Code::EVEX_Vpslld_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpslld_ymm_ymm_imm8);
-                return self.asm.rri(code, r, s, i32::from(n));
-            }
-            Un::ShrS(n) => {
-                let code = self.code(Code::EVEX_Vpsrad_zmm_k1z_zmmm512b32_imm8, Code::VEX_Vpsrad_ymm_ymm_imm8);
-                return self.asm.rri(code, r, s, i32::from(n));
-            }
-            Un::Sqrt | Un::ToInt | Un::ToFloat | Un::IAbs => {}
+    /// An operation whose result has elements of a size.
+    pub(super) fn v_un(&mut self, op: Un, size: Size, d: u8, a: u8) {
+        if (op, self.width) == (Un::Truncate, Width::Avx2) {
+            // The low halves of elements 2 and 3 come down beside those of elements 0 and 1.
+            let free = self.half(if a == SCRATCH { SCRATCH_2 } else { SCRATCH });
+            self.asm.rri(Code::VEX_Vextractf128_xmmm128_ymm_imm8, free, self.vector(a), 1);
+            return self.asm.rrri(
+                Code::VEX_Vshufps_xmm_xmm_xmmm128_imm8,
+                self.half(d),
+                self.half(a),
+                free,
+                0b10_00_10_00,
+            );
         }
-        let (avx512, avx2) = match op {
-            Un::Sqrt => (Code::EVEX_Vsqrtps_zmm_k1z_zmmm512b32_er, Code::VEX_Vsqrtps_ymm_ymmm256),
-            Un::ToInt => (Code::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae, Code::VEX_Vcvttps2dq_ymm_ymmm256),
-            Un::ToFloat => (Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er, Code::VEX_Vcvtdq2ps_ymm_ymmm256),
-            Un::IAbs | Un::Round | Un::Floor | Un::Ceil | Un::Trunc | Un::Shl(_) | Un::ShrS(_) => {
-                (Code::EVEX_Vpabsd_zmm_k1z_zmmm512b32, Code::VEX_Vpabsd_ymm_ymmm256)
-            }
+        if op == Un::RoundF16 {
+            let (r, half) = (self.vector(d), self.half(d));
+            let to = self.code(Code::EVEX_Vcvtps2ph_ymmm256_k1z_zmm_imm8_sae, Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8);
+            let back = self.code(Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae, Code::VEX_Vcvtph2ps_ymm_xmmm128);
+            // To nearest, whatever the control register says.
+            self.asm.rri(to, half, self.vector(a), 0);
+            return self.asm.rr(back, r, half);
+        }
+        let unary = codes::un(op, size);
+        let code = self.of(unary.codes);
+        let (r, s) = match unary.halves {
+            Halves::None => (self.vector(d), self.vector(a)),
+            Halves::Operand => (self.vector(d), self.half(a)),
+            Halves::Result => (self.half(d), self.vector(a)),
         };
-        self.asm.rr(self.code(avx512, avx2), r, s);
+        match unary.immediate {
+            Some(immediate) => self.asm.rri(code, r, s, immediate),
+            None => self.asm.rr(code, r, s),
+        }
     }
 
     /// All bits set where the comparison holds. Reads both operands before it writes `d`.
     pub(super) fn v_compare(&mut self, order: Order, element: Element, d: u8, a: u8, b: u8) {
         match (self.width, element) {
-            (Width::Avx2, Element::F32) => {
+            (Width::Avx2, Element::Float(size)) => {
                 let (x, y) = (self.vector(a), self.vector(b));
-                self.asm.rrri(Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8, self.vector(d), x, y, float_predicate(order));
+                let code = match size {
+                    Size::Four => Code::VEX_Vcmpps_ymm_ymm_ymmm256_imm8,
+                    Size::Eight => Code::VEX_Vcmppd_ymm_ymm_ymmm256_imm8,
+                };
+                self.asm.rrri(code, self.vector(d), x, y, codes::float_predicate(order));
             }
-            (Width::Avx2, Element::Signed | Element::Unsigned) => self.compare_integers_avx2(order, element, d, a, b),
+            (Width::Avx2, Element::Signed(_) | Element::Unsigned(_)) => {
+                self.compare_integers_avx2(order, element, d, a, b);
+            }
             (Width::Avx512, _) => {
                 let b = Src::Register(self.vector(b));
                 self.compare_to_mask(order, element, a, b);
-                self.asm.rr(Code::EVEX_Vpmovm2d_zmm_kr, self.vector(d), Register::K2);
+                let code = match element.size() {
+                    Size::Four => Code::EVEX_Vpmovm2d_zmm_kr,
+                    Size::Eight => Code::EVEX_Vpmovm2q_zmm_kr,
+                };
+                self.asm.rr(code, self.vector(d), Register::K2);
             }
         }
     }
 
     /// Sets k2 where the comparison holds.
     pub(super) fn compare_to_mask(&mut self, order: Order, element: Element, a: u8, b: Src) {
-        let (code, predicate) = match element {
-            Element::F32 => (Code::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae, float_predicate(order)),
-            Element::Signed => (Code::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8, integer_predicate(order)),
-            Element::Unsigned => (Code::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8, integer_predicate(order)),
-        };
+        let (code, predicate) = codes::compare(order, element);
         self.asm.rrsi(code, Register::K2, self.vector(a), b, predicate);
     }
 
-    /// `x` and `y` compare so ? `a` : `b`. Only AVX-512 takes `y` from memory.
-    pub(super) fn v_choose(&mut self, (order, element): (Order, Element), d: u8, x: u8, y: Src, a: Src, b: u8) {
+    /// `x` and `y` compare so ? `a` : `b`, which are elements of a size. Only AVX-512 takes `y` from memory.
+    pub(super) fn v_choose(&mut self, compare: (Order, Element), size: Size, d: u8, [x, y]: [Src; 2], a: Src, b: u8) {
+        let (order, element) = compare;
+        let x = self.number(x);
         match (self.width, y) {
-            (Width::Avx2, Src::Register(y)) => {
-                let y = (y as u32 - Register::YMM0 as u32) as u8;
+            (Width::Avx2, Src::Register(_)) => {
+                let y = self.number(y);
                 self.v_compare(order, element, SCRATCH, x, y);
-                let code = Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm;
+                match (element.size(), size) {
+                    (Size::Four, Size::Eight) => self.v_un(Un::SignExtend, size, SCRATCH, SCRATCH),
+                    (Size::Eight, Size::Four) => self.v_un(Un::Truncate, size, SCRATCH, SCRATCH),
+                    (Size::Four, Size::Four) | (Size::Eight, Size::Eight) => {}
+                }
+                let code = blend_avx2(size);
                 self.asm.rrsr(code, self.vector(d), self.vector(b), a, self.vector(SCRATCH));
             }
             (_, _) => {
                 self.compare_to_mask(order, element, x, y);
-                self.asm.rrs_k2(Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32, self.vector(d), self.vector(b), a);
+                self.asm.rrs_k2(blend_k2(size), self.vector(d), self.vector(b), a);
             }
+        }
+    }
+
+    /// The number of a vector register; the scratch register's for memory, which none of its callers has.
+    fn number(&self, r: Src) -> u8 {
+        match r {
+            Src::Register(r) => (r as u32 - self.vector(0) as u32) as u8,
+            Src::Memory(_) => SCRATCH,
         }
     }
 
     /// AVX2 compares for equality and, signed, for greater.
     fn compare_integers_avx2(&mut self, order: Order, element: Element, d: u8, a: u8, b: u8) {
+        let size = element.size();
+        let (equal, greater) = match size {
+            Size::Four => (Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256),
+            Size::Eight => (Code::VEX_Vpcmpeqq_ymm_ymm_ymmm256, Code::VEX_Vpcmpgtq_ymm_ymm_ymmm256),
+        };
         let (code, x, y, negate) = match order {
-            Order::Eq => (Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, a, b, false),
-            Order::Ne | Order::Unordered => (Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, a, b, true),
-            Order::Gt => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, a, b, false),
-            Order::Le => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, a, b, true),
-            Order::Lt => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, b, a, false),
-            Order::Ge => (Code::VEX_Vpcmpgtd_ymm_ymm_ymmm256, b, a, true),
+            Order::Eq => (equal, a, b, false),
+            Order::Ne | Order::Unordered => (equal, a, b, true),
+            Order::Gt => (greater, a, b, false),
+            Order::Le => (greater, a, b, true),
+            Order::Lt => (greater, b, a, false),
+            Order::Ge => (greater, b, a, true),
         };
         let ordered = !matches!(order, Order::Eq | Order::Ne | Order::Unordered);
-        if element == Element::Unsigned && ordered {
+        if matches!(element, Element::Unsigned(_)) && ordered {
             // With the highest bit flipped, unsigned order is signed order. The constant goes through both scratch registers.
-            self.v_constant(SCRATCH_2, 1 << 31);
-            self.v_bin(Bin::Xor, SCRATCH, x, SCRATCH_2);
-            self.v_bin(Bin::Xor, SCRATCH_2, y, SCRATCH_2);
+            self.v_constant(size, SCRATCH_2, size.sign());
+            self.v_bin(Bin::Xor, size, SCRATCH, x, SCRATCH_2);
+            self.v_bin(Bin::Xor, size, SCRATCH_2, y, SCRATCH_2);
             self.asm.rrr(code, self.vector(SCRATCH), self.vector(SCRATCH), self.vector(SCRATCH_2));
         } else {
             self.asm.rrr(code, self.vector(SCRATCH), self.vector(x), self.vector(y));
         }
         if negate {
             self.v_constant_ones(SCRATCH_2);
-            self.v_bin(Bin::Xor, SCRATCH, SCRATCH, SCRATCH_2);
+            self.v_bin(Bin::Xor, size, SCRATCH, SCRATCH, SCRATCH_2);
         }
         self.v_move(d, SCRATCH);
     }
@@ -264,10 +277,8 @@ impl Emitter<'_> {
     }
 
     /// `a·b + c`; `d` may be any of them.
-    pub(super) fn v_fma(&mut self, d: u8, a: u8, b: u8, c: u8) {
-        let multiply =
-            self.code(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
-        let add = self.code(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
+    pub(super) fn v_fma(&mut self, size: Size, d: u8, a: u8, b: u8, c: u8) {
+        let (multiply, add) = (self.of(codes::fma(Fma::FactorAddend, size)), self.of(codes::fma(Fma::Addend, size)));
         let reg = |e: &Self, n| e.vector(n);
         if d == c {
             self.asm.rrr(add, reg(self, d), reg(self, a), reg(self, b));
@@ -282,11 +293,9 @@ impl Emitter<'_> {
     }
 
     /// `a·b + c` with one operand in memory, and which one; `d` may be any of the others.
-    pub(super) fn v_fma_memory(&mut self, d: u8, [x, y]: [u8; 2], from: MemoryOperand, addend: bool) {
-        let code = |e: &Self, avx512, avx2| e.code(avx512, avx2);
-        let x213 = code(self, Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd213ps_ymm_ymm_ymmm256);
-        let x231 = code(self, Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256);
-        let x132 = code(self, Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, Code::VEX_Vfmadd132ps_ymm_ymm_ymmm256);
+    pub(super) fn v_fma_memory(&mut self, size: Size, d: u8, [x, y]: [u8; 2], from: MemoryOperand, addend: bool) {
+        let [x213, x231, x132] =
+            [Fma::FactorAddend, Fma::Addend, Fma::Factor].map(|form| self.of(codes::fma(form, size)));
         // With the addend in memory, the factors are x and y; else x is a factor and y the addend.
         let (code, other) = match (addend, d == x, d == y) {
             (true, _, true) => (x213, x),
@@ -305,32 +314,14 @@ impl Emitter<'_> {
         self.asm.rrm(code, self.vector(d), self.vector(other), from);
     }
 
-    /// Bools of memory, of the active lanes, zero elsewhere. AVX-512 only.
-    pub(super) fn v_load_bools(&mut self, d: u8, from: MemoryOperand, active: bool) {
-        let code = Code::EVEX_Vpmovzxbd_zmm_k1z_xmmm128;
-        let r = self.vector(d);
-        if active {
-            self.asm.masked_load(code, r, from)
-        } else {
-            self.asm.rm(code, r, from)
-        }
-        self.v_un(Un::Shl(31), d, d);
-        self.v_un(Un::ShrS(31), d, d);
-    }
-
-    /// Stores the active lanes as bools. AVX-512 only.
-    pub(super) fn v_store_bools(&mut self, to: MemoryOperand, a: u8, active: bool) {
-        self.v_un(Un::IAbs, SCRATCH, a);
-        let (code, r) = (Code::EVEX_Vpmovdb_xmmm128_k1z_zmm, self.vector(SCRATCH));
-        if active { self.asm.masked_store(code, to, r) } else { self.asm.mr(code, to, r) }
-    }
-
     /// The elements moved down by `n`, a power of two below the number of lanes; what comes in above is of no matter.
-    pub(super) fn v_rotate(&mut self, d: u8, a: u8, n: u8) {
+    pub(super) fn v_rotate(&mut self, size: Size, d: u8, a: u8, n: u8) {
         let (r, s) = (self.vector(d), self.vector(a));
-        match (self.width, n) {
+        // In fours of bytes.
+        let fours = n * (size.bytes() / 4) as u8;
+        match (self.width, fours) {
             (Width::Avx512, _) => {
-                self.asm.rrri(Code::EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8, r, s, s, i32::from(n));
+                self.asm.rrri(Code::EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8, r, s, s, i32::from(fours));
             }
             (Width::Avx2, 4) => self.asm.rrri(Code::VEX_Vperm2f128_ymm_ymm_ymmm256_imm8, r, s, s, 1),
             (Width::Avx2, 2) => self.asm.rri(Code::VEX_Vpermilps_ymm_ymmm256_imm8, r, s, 0b1110),
@@ -339,16 +330,32 @@ impl Emitter<'_> {
     }
 
     /// The first element in every element.
-    pub(super) fn v_first(&mut self, d: u8, a: u8) {
-        let code = self.code(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_xmm);
-        self.asm.rr(code, self.vector(d), Register::XMM0 + u32::from(a));
+    pub(super) fn v_first(&mut self, size: Size, d: u8, a: u8) {
+        let codes = match size {
+            Size::Four => (Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, Code::VEX_Vbroadcastss_ymm_xmm),
+            Size::Eight => (Code::EVEX_Vbroadcastsd_zmm_k1z_xmmm64, Code::VEX_Vbroadcastsd_ymm_xmm),
+        };
+        self.asm.rr(self.of(codes), self.vector(d), Register::XMM0 + u32::from(a));
     }
 
-    /// `m ? a : b` for masks of all bits or none; `d` may be any of them.
-    pub(super) fn v_select(&mut self, d: u8, m: u8, a: u8, b: u8) {
-        let (r, rm, ra, rb) = (self.vector(d), self.vector(m), self.vector(a), self.vector(b));
+    /// `m ? a : b` for masks of all bits or none, which may be of another size than `a` and `b`; `d` may be any of them.
+    pub(super) fn v_select(&mut self, mask: Size, size: Size, d: u8, m: u8, a: u8, b: u8) {
+        let (r, ra, rb) = (self.vector(d), self.vector(a), self.vector(b));
+        if mask != size && self.width == Width::Avx512 {
+            let code = if mask == Size::Four { Code::EVEX_Vpmovd2m_kr_zmm } else { Code::EVEX_Vpmovq2m_kr_zmm };
+            self.asm.rr(code, Register::K2, self.vector(m));
+            return self.asm.rrs_k2(blend_k2(size), r, rb, Src::Register(ra));
+        }
+        let m = if mask == size {
+            m
+        } else {
+            let op = if size == Size::Eight { Un::SignExtend } else { Un::Truncate };
+            self.v_un(op, size, SCRATCH, m);
+            SCRATCH
+        };
+        let rm = self.vector(m);
         if self.width == Width::Avx2 {
-            return self.asm.rrrr(Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm, r, rb, ra, rm);
+            return self.asm.rrrr(blend_avx2(size), r, rb, ra, rm);
         }
         let code = Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8;
         // The truth tables of a choice between the other two operands by the first, second and third of (d, x, y).
@@ -363,27 +370,26 @@ impl Emitter<'_> {
     }
 }
 
-fn float_predicate(order: Order) -> i32 {
-    match order {
-        Order::Eq => 0x00,
-        Order::Ne => 0x04,
-        Order::Lt => 0x11,
-        Order::Le => 0x12,
-        Order::Gt => 0x1e,
-        Order::Ge => 0x1d,
-        Order::Unordered => 0x03,
+fn blend_k2(size: Size) -> Code {
+    match size {
+        Size::Four => Code::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
+        Size::Eight => Code::EVEX_Vblendmpd_zmm_k1z_zmm_zmmm512b64,
     }
 }
 
-fn integer_predicate(order: Order) -> i32 {
-    match order {
-        Order::Eq => 0,
-        Order::Lt => 1,
-        Order::Le => 2,
-        Order::Ne => 4,
-        Order::Ge => 5,
-        Order::Gt => 6,
-        // No integer is.
-        Order::Unordered => 3,
+fn blend_avx2(size: Size) -> Code {
+    match size {
+        Size::Four => Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm,
+        Size::Eight => Code::VEX_Vblendvpd_ymm_ymm_ymmm256_ymm,
+    }
+}
+
+/// The low four bytes of `rax`, `rcx`, `rdx` or `r15`.
+pub(super) fn low_half(r: Register) -> Register {
+    match r {
+        Register::RCX => Register::ECX,
+        Register::RDX => Register::EDX,
+        Register::R15 => Register::R15D,
+        _ => Register::EAX,
     }
 }

@@ -1,4 +1,4 @@
-//! Arithmetic on 64-bit variables, which are index values.
+//! Arithmetic on 64-bit variables in kernels whose other values are narrower; they are index values there.
 
 use iced_x86::{Code, Register};
 use lehr_ir::dtype::DType;
@@ -7,6 +7,7 @@ use lehr_ir::kernel::ScalarOp;
 use super::assembler::{frame, frame_lane};
 use super::emitter::Emitter;
 use super::segment::{Operand, Wide};
+use super::size::Size;
 use super::{Unsupported, WideError};
 
 impl Emitter<'_> {
@@ -59,7 +60,7 @@ impl Emitter<'_> {
             Ok(())
         })?;
         if into.is_none() {
-            self.splat_in_frame(result, varying);
+            self.splat_in_frame(result, Size::Four, varying);
         }
         Ok(())
     }

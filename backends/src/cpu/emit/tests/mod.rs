@@ -112,7 +112,12 @@ fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) {
 }
 
 /// The same with the code of these compilers; the interpreter runs once for all of them.
-pub(in crate::cpu) fn check_with(compilers: &[Compiler], kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) {
+pub(in crate::cpu) fn check_with<'c>(
+    compilers: impl IntoIterator<Item = &'c Compiler>,
+    kernel: &Kernel,
+    sizes: &[i64],
+    buffers: &[BufferData],
+) {
     let program = Program::new(kernel, sizes, Functions::Recipe).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     let mut want = buffers.to_vec();
     program.run(&mut want).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
