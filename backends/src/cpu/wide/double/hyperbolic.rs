@@ -51,10 +51,11 @@ impl Segment<'_> {
         let more = self.add(t, quotient);
         let y = self.select(below_one, less, more);
         let y = self.times(y, 0.5);
-        let far = self.far(size);
+        // Where it is not wanted the exponential is 1, since processors take long over numbers that underflow.
+        let (is_near, far) = (self.compare_to(Order::Lt, size, OVERFLOW_FROM), self.far(size));
+        let far = self.bin(Bin::AndNot, is_near, far);
         let far = self.double_exp(far);
         let far = self.half_of_far(far);
-        let is_near = self.compare_to(Order::Lt, size, OVERFLOW_FROM);
         let y = self.select(is_near, y, far);
         let tiny = self.compare_to(Order::Lt, size, 2_f64.powi(-26));
         let y = self.select(tiny, size, y);
@@ -152,11 +153,5 @@ impl Segment<'_> {
         let y = self.double_log(argument);
         let twice = self.plus(y, std::f64::consts::LN_2);
         self.select(is_middle, y, twice)
-    }
-
-    /// `y`, which is not negative, with the sign of `x`.
-    fn signed_as(&mut self, x: V, y: V) -> V {
-        let sign = self.sign_of(x);
-        self.bin(Bin::Or, y, sign)
     }
 }

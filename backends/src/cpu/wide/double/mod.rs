@@ -6,8 +6,8 @@
 //! number itself.
 //!
 //! # Source
-//! The algorithms and constants are those of FreeBSD's msun (`e_exp.c`, `s_expm1.c`, `e_log.c`, `s_log1p.c`, `e_log2.c`) and, of
-//! hyperbolic functions, of musl, which the crate translates.
+//! The algorithms and constants are those of FreeBSD's msun (`e_exp.c`, `s_expm1.c`, `e_log.c`, `s_log1p.c`, `e_log2.c`,
+//! `e_asin.c`, `e_acos.c`, `s_atan.c`) and, of hyperbolic functions, of musl, which the crate translates.
 
 use lehr_ir::kernel::recipes::{Emit, Function};
 use smallvec::SmallVec;
@@ -17,6 +17,7 @@ use super::size::Size;
 
 mod exp;
 mod hyperbolic;
+mod inverse_trig;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ const LN_2: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), f64::from_bits(0x
 
 /// Those that there is code for.
 #[cfg(test)]
-pub(super) const FUNCTIONS: [Function; 13] = [
+pub(super) const FUNCTIONS: [Function; 16] = [
     Function::Exp,
     Function::Expm1,
     Function::Logistic,
@@ -41,6 +42,9 @@ pub(super) const FUNCTIONS: [Function; 13] = [
     Function::Asinh,
     Function::Acosh,
     Function::Atanh,
+    Function::Asin,
+    Function::Acos,
+    Function::Atan,
     Function::Rsqrt,
 ];
 
@@ -69,6 +73,9 @@ impl Segment<'_> {
             (Function::Asinh, [a]) => Some(self.double_asinh(*a)),
             (Function::Acosh, [a]) => Some(self.double_acosh(*a)),
             (Function::Atanh, [a]) => Some(self.double_atanh(*a)),
+            (Function::Asin, [a]) => Some(self.double_asin(*a)),
+            (Function::Acos, [a]) => Some(self.double_acos(*a)),
+            (Function::Atan, [a]) => Some(self.double_atan(*a)),
             (_, _) => None,
         }
     }
@@ -131,5 +138,11 @@ impl Segment<'_> {
     fn magnitude(&mut self, a: V) -> V {
         let rest = self.constant(Size::Eight, Size::Eight.sign() - 1);
         self.bin(Bin::And, a, rest)
+    }
+
+    /// `y`, which is not negative, with the sign of `x`.
+    fn signed_as(&mut self, x: V, y: V) -> V {
+        let sign = self.sign_of(x);
+        self.bin(Bin::Or, y, sign)
     }
 }

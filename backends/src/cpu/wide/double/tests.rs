@@ -37,7 +37,9 @@ fn limits() -> Vec<f64> {
         2_f64.powi(-26),
         2_f64.powi(-32),
     ];
-    [of_exponentials.as_slice(), &of_logarithms, &of_hyperbolic_functions].concat()
+    let of_inverses =
+        [0.4375, 0.6875, 1.1875, 2.4375, high(0x4410_0000), high(0x3fef_3333), 2_f64.powi(-27), 2_f64.powi(-57)];
+    [of_exponentials.as_slice(), &of_logarithms, &of_hyperbolic_functions, &of_inverses].concat()
 }
 
 /// Numbers around each limit, around each change of an exponent, of all magnitudes, and special ones.
