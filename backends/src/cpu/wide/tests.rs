@@ -28,7 +28,7 @@ fn compilers() -> &'static [Compiler] {
 }
 
 /// Compares whole and partitioned runs with the interpreter; false where the kernel is out of scope for some width.
-fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) -> bool {
+pub(in crate::cpu::wide) fn check(kernel: &Kernel, sizes: &[i64], buffers: &[BufferData]) -> bool {
     let inside = |compiler: &&Compiler| match compiler.emitter(kernel) {
         Emitter::Wide(width) => {
             assert_eq!(width.bytes(), compiler.target().vector_bytes);
@@ -48,7 +48,7 @@ fn with(width: Width) -> WideOptions {
     WideOptions { width, only_if_it_pays: false, listing: false }
 }
 
-fn parse(text: &str) -> Kernel {
+pub(in crate::cpu::wide) fn parse(text: &str) -> Kernel {
     Kernel::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
@@ -161,7 +161,7 @@ fn random_kernels_with_wide_elements() {
     // Other functions of f64 are the library's, which wide code does not call.
     for (depth, statements) in [(1, 15), (2, 25), (3, 25)] {
         let dtypes = Vec::clone(&dtypes);
-        let options = Options { dtypes, functions: DOUBLE.to_vec(), statements, ..options(depth) };
+        let options = Options { dtypes, functions: double::FUNCTIONS.to_vec(), statements, ..options(depth) };
         let inside = (0..600).filter(|seed| {
             let case = arbitrary::case(*seed, &options);
             keeps_to_numbers(&case.kernel) && check(&case.kernel, &case.sizes, &case.buffers)
@@ -257,49 +257,6 @@ fn random_kernels_with_wide_integers() {
     });
     let inside = inside.count();
     assert!(inside >= 200 || compilers().is_empty(), "{inside} of 600");
-}
-
-/// Functions of f64 with wide code.
-const DOUBLE: [Function; 3] = [Function::Exp, Function::Logistic, Function::Rsqrt];
-
-/// The library's bits, over all magnitudes, where the steps of the functions change, and where results leave the normal numbers.
-#[test]
-fn functions_of_f64_are_the_librarys() {
-    let mut state = 1_u64;
-    let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state ^ state >> 32
-    };
-    let ln_2 = std::f64::consts::LN_2;
-    let limits =
-        [0.5 * ln_2, 1.5 * ln_2, 2_f64.powi(-28), 709.782_712_893_384, 708.396_418_532_264_1, 745.133_219_101_941_1];
-    let near = limits
-        .iter()
-        .flat_map(|x| (-40..40_i64).map(move |i| f64::from_bits(x.to_bits().wrapping_add_signed(i << 28 | i))));
-    let near: Vec<f64> = near.flat_map(|x| [x, -x]).chain(limits).chain(limits.map(|x| -x)).collect();
-    let values: Vec<f64> = near
-        .into_iter()
-        .chain([0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, f64::MIN, 5e-324, 1024.0, -1024.0])
-        .chain((0..40_000).map(|i| match i % 4 {
-            0 => f64::from_bits(next()),
-            1 => (next() >> 11) as f64 / 2_f64.powi(53) * 2.0 - 1.0,
-            2 => (next() >> 11) as f64 / 2_f64.powi(53) * 1500.0 - 750.0,
-            _ => -700.0 - (next() >> 11) as f64 / 2_f64.powi(53) * 50.0,
-        }))
-        .collect();
-    let text = |f: &Function| {
-        format!(
-            "kernel @f(read x: f64[n], write y: f64[n]) sizes(n) {{ parallel i in 0..n {{
-            %0 = load x[i]\n %1 = {} %0\n store y[i], %1\n }} }}",
-            f.name()
-        )
-    };
-    let mut x = BufferData::zeros(DType::F64, values.len()).expect("a real dtype");
-    values.iter().enumerate().for_each(|(i, v)| assert!(x.set_bits(i, v.to_bits())));
-    let y = BufferData::zeros(DType::F64, values.len()).expect("a real dtype");
-    for function in &DOUBLE {
-        assert!(check(&parse(&text(function)), &[values.len() as i64], &[x.clone(), y.clone()]), "{function:?}");
-    }
 }
 
 /// Maps and rows that mix elements of four and of eight bytes, at every length up to some vectors.
@@ -638,8 +595,8 @@ fn what_is_not_supported_is_named() {
         assemble(&kernel, &with(Width::Avx512)).expect_err("is refused").to_string()
     };
     assert_eq!(message("read x: i8[1]", ""), "the wide emitter does not support i8 in `x`");
-    let function = "%0 = load x[0]\n %1 = tanh %0\n";
-    assert_eq!(message("read x: f64[1]", function), "the wide emitter does not support `tanh` on f64");
+    let function = "%0 = load x[0]\n %1 = erf %0\n";
+    assert_eq!(message("read x: f64[1]", function), "the wide emitter does not support `erf` on f64");
     let convert = "%0 = load x[0]\n %1 = convert.i64 %0\n";
     assert_eq!(message("read x: f32[1]", convert), "the wide emitter does not support `convert.i64` on f32");
     let sum = "reduce(2) j in 0..3 { %0 = index j\n } -> %1 = sum(%0)";
