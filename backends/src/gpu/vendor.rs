@@ -1,18 +1,16 @@
 //! Who makes a device, and what products begin with on it.
 //!
-//! No number here was measured. Each follows from what vendors publish of registers, of workgroup memory and of how many units there
-//! are, and measuring replaces it ([`tune`](super::tune)).
+//! No number here was measured. Each follows from registers, workgroup memory and how many units there are, and measuring replaces it
+//! ([`tune`](super::tune)).
 //!
 //! # Sources
-//! - NVIDIA, CUDA C++ Programming Guide, technical specifications by compute capability: 65,536 registers a multiprocessor, at most
-//!   255 of them a thread, 48 KiB of shared memory a block and more.
-//! - AMD, RDNA and CDNA instruction set references: 256 vector registers a wave, 64 KiB of local memory a workgroup.
 //! - Intel, oneAPI GPU Optimization Guide, "Registers and Performance": 128 registers of 32 or 64 bytes a hardware thread, which
 //!   runs a whole subgroup of 16 or 32.
-//! - Apple, Metal Feature Set Tables: 32 KiB of threadgroup memory.
-//! - Qualcomm, Snapdragon Mobile Platform OpenCL General Programming and Optimization: the registers that a kernel takes bound the
-//!   size of its workgroups.
 //! - Arm, Mali OpenCL Developer Guide: local memory lies in main memory, behind the caches.
+//! - Apple, Metal Feature Set Tables: 32 KiB of threadgroup memory.
+//!
+//! What stands below of the others' registers and memory, and all counts of units, are common figures that were not looked up for this
+//! table.
 
 use super::contract::tiled::Tiling;
 
