@@ -172,7 +172,7 @@ impl Instance {
         if !sequence.runs_unseen() {
             return Ok(None);
         }
-        run.recorder.rehearses = true;
+        run.recorder.rehearse();
         run.sequence(sequence, Frame { params: &params, results: &results })?;
         let (_, recorded) = run.finish(&mut [])?;
         self.program.device.check()?;

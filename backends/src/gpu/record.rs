@@ -49,7 +49,7 @@ pub(super) struct Recorder<'a> {
     since: Instant,
     pub(super) recorded: Recorded,
     /// Commands are dropped, not submitted.
-    pub(super) rehearses: bool,
+    rehearses: bool,
     pub(super) last: Option<wgpu::SubmissionIndex>,
 }
 
@@ -69,6 +69,12 @@ impl<'a> Recorder<'a> {
             rehearses: false,
             last: None,
         }
+    }
+
+    /// From now on commands are dropped. None of them is timed, since none runs.
+    pub(super) fn rehearse(&mut self) {
+        self.rehearses = true;
+        self.clock = None;
     }
 
     /// What happened until now was not recording, and the device is idle.
@@ -119,12 +125,9 @@ impl<'a> Recorder<'a> {
         // What wgpu checks and hands to the driver, it does at the end.
         let commands = encoder.finish();
         self.recorded.time += self.since.elapsed();
-        if self.rehearses {
-            drop(commands);
-            self.since = Instant::now();
-            return Ok(());
+        if !self.rehearses {
+            self.last = Some(self.device.queue.submit([commands]));
         }
-        self.last = Some(self.device.queue.submit([commands]));
         if let Some(clock) = &mut self.clock {
             clock.read(self.device)?;
         }

@@ -136,6 +136,15 @@ impl Array {
     }
 
     /// How many arrays share the elements, this one among them.
+    ///
+    /// ```
+    /// use lehr_ir::Array;
+    /// let a = Array::from_literal(1.5f32.into());
+    /// let b = a.clone();
+    /// assert_eq!((a.owners(), b.owners()), (2, 2));
+    /// drop(b);
+    /// assert_eq!(a.owners(), 1);
+    /// ```
     pub fn owners(&self) -> usize {
         Arc::strong_count(&self.buffer)
     }

@@ -229,6 +229,31 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_is_not_read_once_its_new_value_lies_in_its_place() {
+        let mut plan = Plan::of_signature(&Graph::new("overwritten"));
+        let ty = crate::ty::Type::new(DType::F32, [4]);
+        plan.params.push(crate::plan::PlanParam { name: "w".into(), kind: crate::graph::ParamKind::Variable, ty });
+        plan.updates.push(0);
+        plan.in_place.push(true);
+        for place in [Place::Param(0), Place::NewVariable(0), Place::Temp(Dim::ZERO)] {
+            plan.buffers.push(BufferDecl { dtype: DType::F32, len: Dim::from(4), place });
+        }
+        let copy = |from, to| {
+            let kind = StepKind::Copy { from: BufferId(from), to: BufferId(to) };
+            Step { kind, locs: smallvec::SmallVec::new(), reason: String::new() }
+        };
+        plan.steps = vec![copy(0, 2), copy(2, 1)];
+        assert!(check(&plan).is_ok(), "read before, and the new value after");
+        plan.steps.push(copy(0, 2));
+        let message = check(&plan).expect_err("is refused").to_string();
+        assert!(message.contains("step 2: b0 is read after its new value was written in its place"), "{message}");
+        plan.in_place = vec![false];
+        assert!(check(&plan).is_ok(), "the new value lies elsewhere");
+        plan.in_place.clear();
+        assert!(check(&plan).is_err(), "there is no answer for the update");
+    }
+
+    #[test]
     fn a_contraction_is_of_floats_and_of_its_buffers_dtype() {
         let message = |dtype, buffers| check(&product(dtype, buffers)).expect_err("is refused").to_string();
         for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
